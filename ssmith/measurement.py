@@ -1,0 +1,145 @@
+"""One measured fact about one artifact on one target, and what kind of fact it is.
+
+A latency comes from real hardware or not at all: ``Measurement`` refuses one from an emulator.
+All times are microseconds on the target's own monotonic clock, timer overhead subtracted.
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from ssmith.errors import InputError
+from ssmith.files import write_atomic
+
+SCHEMA_VERSION = 1
+MetricKind = Literal["latency", "instructions", "static_estimate", "correctness"]
+
+
+class Timing(BaseModel):
+    """Steady-state times of single steps in microseconds, the warm-up left out.
+
+    A percentile is given only where at least ten samples lie beyond it, None otherwise: p90 from
+    100 samples on, p99 from 1,000, p99.9 from 10,000. ``ecdf_us`` holds the times at the fractions
+    ``ecdf_fraction``, enough to draw the distribution.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+    samples: int = Field(ge=1)
+    min_us: float
+    mean_us: float
+    std_us: float
+    p50_us: float | None
+    p90_us: float | None
+    p95_us: float | None
+    p99_us: float | None
+    p99_9_us: float | None
+    max_us: float
+    ecdf_us: list[float]
+    ecdf_fraction: list[float]
+
+    @model_validator(mode="after")
+    def _check(self) -> Timing:
+        ladder = [self.p50_us, self.p90_us, self.p95_us, self.p99_us, self.p99_9_us]
+        known = [self.min_us, *(p for p in ladder if p is not None), self.max_us]
+        if known != sorted(known):
+            raise ValueError("min, the percentiles and max must not decrease")
+        if len(self.ecdf_us) != len(self.ecdf_fraction):
+            raise ValueError("ecdf_us and ecdf_fraction must have one value a point")
+        return self
+
+
+class Deadline(BaseModel):
+    """How a paced run at the model's own rate went: one step is due every ``period_us``."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+    period_us: float = Field(gt=0)
+    steps: int = Field(ge=1)
+    misses: int = Field(ge=0)  # steps that ended after the next one was due
+    duty: float  # mean busy time of the paced steps / period
+    real_time_factor: float  # period / mean back-to-back step; above 1 is faster than real time
+    worst_us: float  # from the moment a step was due to its end, lateness of the wake-up included
+
+
+class Measurement(BaseModel):
+    """What was measured, where and how.
+
+    Raises:
+        ValueError: a latency from an emulated target, or a number that its ``metric_kind`` has no
+            place for. Emulators count instructions; they do not know time.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+    target: str  # "host"
+    backend: str  # "native", "onnx", "reference"
+    precision: str  # "float32"
+    metric_kind: MetricKind
+    emulated: bool = False
+    artifact: str | None = None  # the file that was run
+    clock: Literal["c", "python"] | None = None  # the language the timing loop is written in
+    timer_overhead_us: float | None = None  # one clock reading, already subtracted from the times
+    cold_start_us: float | None = None  # starting a fresh process until the model can take a frame
+    load_us: float | None = None  # of that, opening the artifact, imports of the backend included
+    first_step_us: float | None = None
+    warmup_steps: int | None = None
+    warmup_stable: bool | None = None  # False: the limit came first; read the numbers with care
+    timing: Timing | None = None
+    deadline: Deadline | None = None  # None where the model has no rate
+    python_step_p50_us: float | None = None  # the same step called as Session.step from Python
+    instructions_per_step: float | None = None
+    flash_bytes: int | None = None  # constants of the model: C tables, or the file itself
+    ram_bytes: int | None = None  # state and scratch of one instance
+    peak_rss_bytes: int | None = None  # of the whole process
+    parity_max_abs: float | None = None
+    pinned: bool | None = None
+    notes: list[str] = []
+    fingerprint: dict[str, str] = {}
+
+    @model_validator(mode="after")
+    def _kind_is_honest(self) -> Measurement:
+        if self.emulated and self.metric_kind == "latency":
+            raise ValueError(
+                f"target {self.target!r} is emulated, so its time says nothing about the device; "
+                "record instructions or correctness instead of a latency"
+            )
+        times = (self.timing, self.deadline, self.cold_start_us, self.load_us, self.first_step_us)
+        if self.metric_kind != "latency" and any(value is not None for value in times):
+            raise ValueError(f"a measurement of kind {self.metric_kind!r} holds no times")
+        if self.metric_kind == "instructions" and self.instructions_per_step is None:
+            raise ValueError("a measurement of instructions needs instructions_per_step")
+        return self
+
+
+class Measurements(BaseModel):
+    """The document ``measurements.json``."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+    schema_version: Literal[1] = SCHEMA_VERSION
+    measurements: list[Measurement] = []
+
+
+def write_measurements(path: Path, measurements: list[Measurement]) -> None:
+    """Write ``measurements.json`` atomically."""
+    document = Measurements(measurements=measurements).model_dump(mode="json")
+    write_atomic(path, (json.dumps(document, indent=1, allow_nan=False) + "\n").encode())
+
+
+def read_measurements(path: Path) -> list[Measurement]:
+    """Read ``measurements.json``.
+
+    Raises:
+        InputError: the file cannot be read or is not what ``write_measurements`` writes.
+    """
+    try:
+        return list(Measurements.model_validate_json(path.read_bytes()).measurements)
+    except OSError as error:
+        raise InputError(f"cannot read {path}: {error.strerror}; run `ssmith bench` first") from error
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(str(part) for part in first["loc"])
+        raise InputError(
+            f"{path} is not a measurements file: {where}: {first['msg']}; run `ssmith bench` again"
+        ) from error

@@ -1,0 +1,212 @@
+"""The op list of a bundle: one current vector per frame runs through it, top to bottom.
+
+Every stage after freezing (reference, ONNX, C) reads this list and nothing else. All weights are
+float32 and real; complex states are planar, ``[re (N) | im (N)]``, and so are B and C.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Annotated, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import BaseModel, ConfigDict, Field
+
+from ssmith.errors import InputError
+
+Float32 = NDArray[np.float32]
+Tensors = Mapping[str, Float32]
+
+
+class _Op(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+    name: str = Field(pattern=r"^[a-z][a-z0-9_.]*$", max_length=64)  # also a C and ONNX name stem
+
+
+class Linear(_Op):
+    """y = W v + b, W (out, in), b (out) or None."""
+
+    op: Literal["linear"] = "linear"
+    weight: str
+    bias: str | None = None
+
+
+class Embedding(_Op):
+    """y = W[i], i the only input, rounded to nearest even and clamped to [0, V-1]; W (V, H)."""
+
+    op: Literal["embedding"] = "embedding"
+    weight: str
+
+
+class Affine(_Op):
+    """y = scale ∘ v + shift, both (H); what is left of a folded BatchNorm."""
+
+    op: Literal["affine"] = "affine"
+    scale: str
+    shift: str
+
+
+class LayerNorm(_Op):
+    """y = scale ∘ (v - mean) / sqrt(var + eps) + shift over the H features of one frame."""
+
+    op: Literal["layernorm"] = "layernorm"
+    scale: str
+    shift: str
+    eps: float = Field(gt=0, lt=1)
+
+
+class SSM(_Op):
+    """x ← λ x + B v, y = C x + D ∘ v; λ (2, N), B (2N, U), C (Y, 2N), D (Y) or None; state (2N)."""
+
+    op: Literal["ssm"] = "ssm"
+    lam: str
+    B: str
+    C: str
+    D: str | None = None
+    state: str
+
+
+class Gelu(_Op):
+    """y = v Φ(v), the exact (erf) form."""
+
+    op: Literal["gelu"] = "gelu"
+
+
+class Gate(_Op):
+    """y = v[:H] ∘ sigmoid(v[H:]); with the linear before it, a gated linear unit."""
+
+    op: Literal["gate"] = "gate"
+
+
+class Save(_Op):
+    """Keep the current vector under ``slot``; it stays current."""
+
+    op: Literal["save"] = "save"
+    slot: int = Field(ge=0, lt=16)
+
+
+class Add(_Op):
+    """y = v + slot."""
+
+    op: Literal["add"] = "add"
+    slot: int = Field(ge=0, lt=16)
+
+
+class Pool(_Op):
+    """s ← decay s + v, w ← decay w + 1, y = s / w; states ``sum`` (H) and ``count`` (1).
+
+    decay = 1 is the cumulative mean, below 1 an exponential average without start-up bias.
+    """
+
+    op: Literal["pool"] = "pool"
+    decay: float = Field(gt=0, le=1)
+    sum: str
+    count: str
+
+
+Op = Annotated[
+    Linear | Embedding | Affine | LayerNorm | SSM | Gelu | Gate | Save | Add | Pool,
+    Field(discriminator="op"),
+]
+
+TENSOR_FIELDS = ("weight", "bias", "scale", "shift", "lam", "B", "C", "D")
+
+
+def tensor_names(op: Op) -> list[str]:
+    """The tensors an op reads, in the order of its fields."""
+    fields = (getattr(op, field, None) for field in TENSOR_FIELDS)
+    return [name for name in fields if name is not None]
+
+
+def state_shapes(ops: Iterable[Op], tensors: Tensors) -> dict[str, tuple[int, ...]]:
+    """Name → shape of every state, in the order the ops own them."""
+    shapes: dict[str, tuple[int, ...]] = {}
+    width = 0
+    for op in ops:
+        if isinstance(op, SSM):
+            shapes[op.state] = (2 * tensors[op.lam].shape[1],)
+        if isinstance(op, Pool):
+            shapes[op.sum], shapes[op.count] = (width,), (1,)
+        width = output_width(op, width, tensors)
+    return shapes
+
+
+def output_width(op: Op, width: int, tensors: Tensors) -> int:
+    """Length of the current vector after ``op``, given its length before."""
+    if isinstance(op, Linear):
+        return int(tensors[op.weight].shape[0])
+    if isinstance(op, Embedding):
+        return int(tensors[op.weight].shape[1])
+    if isinstance(op, SSM):
+        return int(tensors[op.C].shape[0])
+    return width // 2 if isinstance(op, Gate) else width
+
+
+def check_ops(ops: tuple[Op, ...], tensors: Tensors, inputs: int, outputs: int) -> None:
+    """Walk the list once with shapes only; after this every stage may trust it.
+
+    Raises:
+        InputError: a tensor is missing, has another shape, is not finite, |λ| ≥ 1, or widths do not meet.
+    """
+    width, slots, states, names = inputs, dict[int, int](), list[str](), list[str]()
+    for op in ops:
+        for name in tensor_names(op):
+            if name not in tensors:
+                raise InputError(f"op {op.name!r} reads tensor {name!r}, which the file does not hold")
+        for field, shape in expected_shapes(op, width, tensors).items():
+            got = tensors[getattr(op, field)].shape
+            if got != shape:
+                raise InputError(f"op {op.name!r}: {field} has shape {got}, expected {shape}")
+        if isinstance(op, Embedding) and width != 1:
+            raise InputError(f"op {op.name!r}: an embedding reads one index per frame, got {width} values")
+        if isinstance(op, Gate) and width % 2:
+            raise InputError(f"op {op.name!r}: a gate halves its input, which has odd width {width}")
+        if isinstance(op, SSM):
+            _check_poles(op, tensors[op.lam])
+            states.append(op.state)
+        if isinstance(op, Pool):
+            states += [op.sum, op.count]
+        if isinstance(op, Save):
+            slots[op.slot] = width
+        if isinstance(op, Add) and slots.get(op.slot) != width:
+            raise InputError(f"op {op.name!r} adds slot {op.slot}, which holds no vector of width {width}")
+        width = output_width(op, width, tensors)
+        names.append(op.name)
+    if width != outputs:
+        raise InputError(f"the ops end with {width} values, but {outputs} outputs are named")
+    for kind, found in (("op", names), ("state", states)):
+        if len(set(found)) != len(found):
+            raise InputError(f"two {kind}s share a name; each needs its own")
+
+
+def expected_shapes(op: Op, width: int, tensors: Tensors) -> dict[str, tuple[int, ...]]:
+    """Field → shape for every tensor whose shape the op fixes, given the incoming width."""
+    shapes: dict[str, tuple[int, ...]] = {}
+    if isinstance(op, Linear):
+        rows = _rows(tensors[op.weight])
+        shapes = {"weight": (rows, width)} | ({"bias": (rows,)} if op.bias else {})
+    elif isinstance(op, Embedding):
+        table = tensors[op.weight]
+        shapes = {"weight": (_rows(table), table.shape[-1] if table.ndim else 0)}
+    elif isinstance(op, Affine | LayerNorm):
+        shapes = {"scale": (width,), "shift": (width,)}
+    elif isinstance(op, SSM):
+        n, rows = (
+            max(tensors[op.lam].shape[-1] if tensors[op.lam].ndim else 0, 1),
+            _rows(tensors[op.C]),
+        )
+        shapes = {"lam": (2, n), "B": (2 * n, width), "C": (rows, 2 * n)}
+        if op.D is not None:
+            shapes |= {"D": (width,), "C": (width, 2 * n)}
+    return shapes
+
+
+def _rows(tensor: Float32) -> int:
+    return max(int(tensor.shape[0]) if tensor.ndim else 0, 1)
+
+
+def _check_poles(op: SSM, lam: Float32) -> None:
+    worst = float(np.hypot(*lam.astype(np.float64)).max())
+    if not worst < 1.0:  # also catches NaN
+        raise InputError(f"op {op.name!r} has a pole with |λ| = {worst:.9g}; a stable system needs |λ| < 1")

@@ -1,0 +1,277 @@
+"""The recipe: a TOML file as validated models. One default for each choice, and it stands here."""
+
+from __future__ import annotations
+
+import difflib
+import hashlib
+import json
+import tomllib
+from importlib import resources
+from pathlib import Path
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from ssmith.errors import InputError
+
+Fraction = Annotated[float, Field(ge=0, le=1)]
+
+
+class _Settings(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class DataSettings(_Settings):
+    """Where sequences come from and how they are split; everything after ``source`` is for files."""
+
+    source: Literal["digits", "flexjoint", "files"] = "files"
+    path: Path | None = None  # a file or folder; relative to the recipe
+    format: Literal["auto", "csv", "npz", "wav"] = "auto"
+    inputs: tuple[str, ...] = ()  # column or array names
+    targets: tuple[str, ...] = ()
+    sequence_id: str | None = None  # column that tells episodes apart
+    time: str | None = None  # column with seconds
+    rate_hz: float | None = Field(default=None, gt=0)  # frames per second, if they come at a rate
+    split_by: Literal["sequence", "time"] = "sequence"
+    validation: float = Field(default=0.15, gt=0, lt=1)  # share of the sequences (or of the time)
+    test: float = Field(default=0.15, gt=0, lt=1)
+    window: int | None = Field(default=None, ge=2)  # steps; None keeps whole sequences
+    stride: int | None = Field(default=None, ge=1)  # steps between windows; None means no overlap
+
+    @model_validator(mode="after")
+    def _files_need_a_path(self) -> Self:
+        if self.source == "files" and self.path is None:
+            raise ValueError("source is 'files', so write path = \"FILE OR FOLDER\" too")
+        if self.validation + self.test >= 0.9:
+            raise ValueError("validation + test leave less than a tenth of the data to train on")
+        return self
+
+
+class ModelSettings(_Settings):
+    """encoder → blocks of (norm → SSM → GELU → GLU → residual) → pooling → head."""
+
+    width: int = Field(default=16, ge=1, le=4096)  # H
+    order: int = Field(default=64, ge=1, le=8192)  # N, complex modes per layer before reduction
+    blocks: int = Field(default=1, ge=1, le=64)
+    norm: Literal["layer", "batch", "none"] = "layer"
+    dropout: Fraction = 0.0
+    encoder: Literal["linear", "embedding"] = "linear"
+    vocabulary: int | None = Field(default=None, ge=2)  # embedding only
+    pooling: Literal["mean", "ema", "last", "none"] | None = None  # None: ema to classify, else none
+    ema_steps: float = Field(default=64.0, gt=1)  # time constant of the ema pooling, in steps
+    minimum_radius: float = Field(default=0.9, ge=0, lt=1)  # |λ| at the start
+    maximum_radius: float = Field(default=0.999, gt=0, lt=1)
+    maximum_phase: float = Field(default=6.283185307179586, gt=0, le=6.283185307179587)  # rad/step
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Self:
+        if self.minimum_radius >= self.maximum_radius:
+            raise ValueError("minimum_radius must be below maximum_radius")
+        if (self.encoder == "embedding") != (self.vocabulary is not None):
+            raise ValueError("encoder = 'embedding' and vocabulary = SIZE go together")
+        return self
+
+
+class TrainSettings(_Settings):
+    """AdamW with a group for the SSM's dynamics; warm-up, then cosine."""
+
+    steps: int = Field(default=2000, ge=1)
+    batch: int = Field(default=32, ge=1)
+    learning_rate: float = Field(default=4e-3, gt=0)
+    ssm_learning_rate_factor: float = Field(default=0.25, gt=0, le=10)
+    weight_decay: float = Field(default=0.01, ge=0)  # never on the SSM group
+    warmup: Fraction = 0.05  # share of the steps
+    gradient_clip: float = Field(default=1.0, gt=0)  # on the norm of all gradients
+    ignore_first: int = Field(default=0, ge=0)  # regression: steps at a sequence's start left out of the loss
+    evaluate_every: int = Field(default=100, ge=1)
+    checkpoint_every: int = Field(default=100, ge=1)
+    accelerator: Literal["auto", "cpu", "cuda", "mps"] = "auto"
+    devices: int = Field(default=1, ge=1)
+    strategy: str = "auto"  # passed to Lightning Fabric
+    precision: Literal["32-true", "16-mixed", "bf16-mixed"] = "32-true"
+    loggers: tuple[Literal["csv", "tensorboard", "wandb"], ...] = ()
+
+
+class ReduceSettings(_Settings):
+    """When and how far balanced truncation cuts during training. Give ``order`` or ``tolerance``."""
+
+    order: int | tuple[int, ...] | None = None  # states to end with; one for all layers, or one each
+    tolerance: float | None = Field(default=None, gt=0, lt=1)  # total budget over all cuts
+    criterion: Literal["task-aware", "empirical", "exact"] = "task-aware"
+    window: tuple[Fraction, Fraction] = (0.3, 0.6)  # share of training in which cuts happen
+    cuts: int = Field(default=4, ge=1, le=100)
+    minimum_order: int = Field(default=1, ge=1)
+    multiple: int = Field(default=1, ge=1)  # orders are rounded up to this, for SIMD
+    gate: Fraction = 0.05  # skip a cut that removes a smaller share of a layer's states
+    sequences: int = Field(default=100, ge=2)  # training sequences behind the Gramians
+    moments: Literal["carry", "keep"] = "carry"  # optimiser moments: change of basis, or leading rows
+    max_loss_increase: float = Field(default=0.5, ge=0)  # relative, on held-out batches; else undone
+    allow_larger: bool = False  # accept to end above ``order``
+
+    @model_validator(mode="after")
+    def _one_goal(self) -> Self:
+        if self.order is not None and self.tolerance is not None:
+            raise ValueError("give order or tolerance, not both")
+        orders = self.order if isinstance(self.order, tuple) else (self.order,)
+        if any(r is not None and r < 1 for r in orders):
+            raise ValueError("order counts states, so write 1 or more (or leave it out: no reduction)")
+        if not self.window[0] <= self.window[1] < 1:
+            raise ValueError("window is [first, last] as shares of training, first ≤ last < 1")
+        return self
+
+
+class CompareSettings(_Settings):
+    """What the report holds the reduced model against, trained with the same settings."""
+
+    full: bool = True  # no reduction
+    scratch: bool = True  # the reduced model's order from the first step
+
+
+class ExportSettings(_Settings):
+    """What is written into artifacts/."""
+
+    formats: tuple[Literal["onnx", "c99"], ...] = ("onnx", "c99")
+    opset: Literal[18, 20] = 20
+
+
+class BenchSettings(_Settings):
+    """How latency is measured on each target."""
+
+    targets: tuple[Literal["host"], ...] = ("host",)
+    backends: tuple[Literal["native", "onnx", "reference"], ...] = ("native", "onnx", "reference")
+    steps: int = Field(default=10_000, ge=100)
+    seconds: float = Field(default=5.0, gt=0)  # limit per backend
+    paced_seconds: float = Field(default=2.0, gt=0)  # with a rate: length of the deadline run
+
+
+class Recipe(_Settings):
+    """All of one run. ``Recipe.load`` reads it from TOML."""
+
+    name: str = Field(pattern=r"^[a-z][a-z0-9_]*$", max_length=40)
+    description: str = ""
+    task: Literal["classification", "regression"]
+    seed: int = Field(default=0, ge=0, lt=2**32)
+    data: DataSettings
+    model: ModelSettings = ModelSettings()
+    train: TrainSettings = TrainSettings()
+    reduce: ReduceSettings = ReduceSettings()
+    compare: CompareSettings = CompareSettings()
+    export: ExportSettings = ExportSettings()
+    bench: BenchSettings = BenchSettings()
+
+    @model_validator(mode="after")
+    def _orders_fit(self) -> Self:
+        orders = self.reduce.order
+        if isinstance(orders, tuple) and len(orders) != self.model.blocks:
+            raise ValueError(f"reduce.order lists {len(orders)} orders for {self.model.blocks} blocks")
+        wanted = orders if isinstance(orders, tuple) else (orders,)
+        if any(r is not None and r > self.model.order for r in wanted):
+            raise ValueError("reduce.order is above model.order; a reduction goes down")
+        return self
+
+    @property
+    def pooling(self) -> Literal["mean", "ema", "last", "none"]:
+        """The pooling in force: as written, else ema for a classifier and none for a regression."""
+        if self.model.pooling is not None:
+            return self.model.pooling
+        return "ema" if self.task == "classification" else "none"
+
+    @classmethod
+    def load(cls, source: Path | str, overrides: tuple[str, ...] = ()) -> Recipe:
+        """Read a recipe: a TOML file, or the name of one that ships with ssmith.
+
+        Args:
+            source: path, or a bare name from ``shipped_recipes()``.
+            overrides: ``key.subkey=value`` strings, values in TOML notation (bare words are strings).
+
+        Raises:
+            InputError: no such file, no TOML, an unknown key (the nearest is named), a wrong value.
+        """
+        text, base = _read(source)
+        try:
+            raw: dict[str, Any] = tomllib.loads(text)
+        except tomllib.TOMLDecodeError as error:
+            raise InputError(f"{source} is no valid TOML: {error}") from error
+        for override in overrides:
+            _apply(raw, override)
+        recipe = cls.parse(raw, str(source))
+        path = recipe.data.path
+        if path is not None and base is not None and not path.is_absolute():
+            data = recipe.data.model_copy(update={"path": base / path})
+            recipe = recipe.model_copy(update={"data": data})
+        return recipe
+
+    @classmethod
+    def parse(cls, raw: dict[str, Any], source: str) -> Recipe:
+        """Validate a parsed document; ``source`` is named in the message."""
+        try:
+            return cls.model_validate(raw)
+        except ValidationError as error:
+            raise InputError(f"{source}: {_explain(error)}") from None
+
+    def digest(self) -> str:
+        """What tells runs apart: every setting but the seed, independent of key order."""
+        document = self.model_dump(mode="json", exclude={"seed", "description"})
+        return hashlib.sha256(json.dumps(document, sort_keys=True).encode()).hexdigest()
+
+
+def shipped_recipes() -> dict[str, str]:
+    """Name → TOML text of the recipes inside the package."""
+    folder = resources.files("ssmith") / "recipes"
+    found = [f for f in folder.iterdir() if f.name.endswith(".toml")]
+    return {f.name.removesuffix(".toml"): f.read_text("utf-8") for f in sorted(found, key=lambda f: f.name)}
+
+
+def _read(source: Path | str) -> tuple[str, Path | None]:
+    shipped = shipped_recipes()
+    if str(source) in shipped:
+        return shipped[str(source)], None
+    path = Path(source)
+    try:
+        return path.read_text("utf-8"), path.resolve().parent
+    except (OSError, UnicodeDecodeError) as error:
+        reason = error.strerror if isinstance(error, OSError) else "it is no UTF-8 text"
+        raise InputError(
+            f"cannot read recipe {path}: {reason}. Give a TOML file or one of: {', '.join(shipped)}"
+        ) from error
+
+
+def _apply(raw: dict[str, Any], override: str) -> None:
+    key, equals, value = override.partition("=")
+    parts = [part.strip() for part in key.split(".")]
+    if not equals or not all(parts):
+        raise InputError(f"--set {override!r}: write key=value, for example --set train.steps=500")
+    try:
+        parsed = tomllib.loads(f"value = {value}")["value"]
+    except tomllib.TOMLDecodeError:
+        parsed = value.strip()
+    node = raw
+    for part in parts[:-1]:
+        node = node.setdefault(part, {})
+        if not isinstance(node, dict):
+            raise InputError(f"--set {override!r}: {part!r} is a value, not a section")
+    node[parts[-1]] = parsed
+
+
+def _explain(error: ValidationError) -> str:
+    first = error.errors()[0]
+    where = [str(part) for part in first["loc"]]
+    if first["type"] == "extra_forbidden":
+        known = _known_keys(where[:-1])
+        near = difflib.get_close_matches(where[-1], known, n=1, cutoff=0.4)
+        hint = f"did you mean {near[0]!r}?" if near else f"known here: {', '.join(known)}"
+        section = f"[{'.'.join(where[:-1])}]" if where[:-1] else "the recipe"
+        return f"unknown key {where[-1]!r} in {section}; {hint}"
+    message = first["msg"].removeprefix("Value error, ")
+    given = "" if isinstance(first["input"], dict) else f" (given: {first['input']!r})"
+    return f"{'.'.join(where) or 'recipe'}: {message}{given}"
+
+
+def _known_keys(path: list[str]) -> list[str]:
+    model: type[BaseModel] = Recipe
+    for part in path:
+        annotation = model.model_fields[part].annotation if part in model.model_fields else None
+        if not (isinstance(annotation, type) and issubclass(annotation, BaseModel)):
+            return []
+        model = annotation
+    return list(model.model_fields)
