@@ -1,0 +1,33 @@
+"""Options shared by all tests."""
+
+from __future__ import annotations
+
+import os
+
+import pytest
+
+# Tests run side by side; one thread each keeps them fast and their sums in one order.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
+
+EXPECTED_SKIPS = ("CUDA",)  # a GPU cannot be installed
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption(
+        "--fail-on-skip",
+        action="store_true",
+        help="fail when a test is skipped for a reason that an install could mend",
+    )
+
+
+@pytest.hookimpl(hookwrapper=True)
+def pytest_runtest_makereport(item: pytest.Item):
+    outcome = yield
+    report = outcome.get_result()
+    if not (report.skipped and item.config.getoption("--fail-on-skip")) or hasattr(report, "wasxfail"):
+        return
+    reason = report.longrepr[2] if isinstance(report.longrepr, tuple) else str(report.longrepr)
+    if not any(word in reason for word in EXPECTED_SKIPS):
+        report.outcome = "failed"
+        report.longrepr = f"unexpected skip: {reason}"
