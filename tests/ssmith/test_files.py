@@ -1,0 +1,47 @@
+"""A write is whole or not at all."""
+
+from __future__ import annotations
+
+import resource
+import subprocess
+import sys
+
+import pytest
+
+from ssmith.errors import InputError
+from ssmith.files import sha256, write_atomic
+
+
+def test_writes_and_replaces(tmp_path):
+    path = tmp_path / "deep" / "file"
+    write_atomic(path, b"one")
+    write_atomic(path, b"two")
+    assert path.read_bytes() == b"two"
+    assert [p.name for p in path.parent.iterdir()] == ["file"]
+    assert sha256(path) == "3fc4ccfe745870e2c0d99f71f30ff0656c8dedd41cc1d7d3d376b0dbe685e2f3"
+
+
+def test_a_file_where_the_folder_should_be(tmp_path):
+    (tmp_path / "blocked").write_text("here")
+    with pytest.raises(InputError, match="cannot write"):
+        write_atomic(tmp_path / "blocked" / "file", b"x")
+
+
+def test_a_full_disk_leaves_the_old_file(tmp_path):
+    """RLIMIT_FSIZE stands in for a full disk: the kernel refuses the same write call."""
+    path = tmp_path / "file"
+    path.write_bytes(b"old")
+    code = (
+        "import signal, resource, sys\nfrom pathlib import Path\n"
+        "signal.signal(signal.SIGXFSZ, signal.SIG_IGN)\n"
+        "resource.setrlimit(resource.RLIMIT_FSIZE, (1000, 1000))\n"
+        "from ssmith.files import write_atomic\nfrom ssmith.errors import InputError\n"
+        "try:\n    write_atomic(Path(sys.argv[1]), b'x' * 5000)\nexcept InputError as e:\n"
+        "    print(e); sys.exit(e.exit_code)\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code, str(path)], capture_output=True, text=True)
+    assert done.returncode == 2, done.stderr
+    assert "untouched" in done.stdout
+    assert path.read_bytes() == b"old"
+    assert [p.name for p in tmp_path.iterdir()] == ["file"]
+    assert resource.getrlimit(resource.RLIMIT_FSIZE)[0] != 1000
