@@ -1,0 +1,229 @@
+"""The NumPy oracle: runs a bundle's op list in float64, or in float32 bit for bit as the C engine.
+
+Every matrix product is a sum over inputs in order, starting from the bias (or 0), each product and
+each sum rounded on its own. The C kernels keep that order whatever tile or vector width they use,
+so their float32 results equal these exactly, and a sequence fed in pieces equals it fed whole.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+
+from ssmith.bundle import Bundle
+from ssmith.ops import (
+    SSM,
+    Add,
+    Affine,
+    Embedding,
+    Float32,
+    Gate,
+    LayerNorm,
+    Linear,
+    Op,
+    Pool,
+    Save,
+    Tensors,
+    output_width,
+)
+from ssmith.runtime.arithmetic import ARITHMETIC, Arithmetic, Real, row_sum
+
+Precision = Literal["float64", "float32"]
+State = dict[str, Real]
+CHUNK = 256  # frames at a time: temporaries stay in cache, results do not depend on it
+
+
+def run(
+    ops: Sequence[Op],
+    tensors: Tensors,
+    block: Real,
+    state: Mapping[str, Real] | None = None,
+    *,
+    precision: Precision = "float64",
+) -> tuple[Real, State]:
+    """Feed a block of frames: (output, state after the last frame). Pure; inputs stay as they are.
+
+    Args:
+        ops: the network, checked by ``ssmith.ops.check_ops``.
+        tensors: its weights.
+        block: frames, shape (T, U); T = 0 is allowed.
+        state: name → values as returned earlier; None is a fresh start (all zeros).
+        precision: ``"float64"``, or ``"float32"`` for the C engine's arithmetic.
+
+    Returns:
+        Output of shape (T, Y) and the states, both of the chosen precision.
+    """
+    arithmetic = ARITHMETIC[precision]
+    block = np.asarray(block, arithmetic.dtype)
+    after = initial_state(ops, tensors, block.shape[1], arithmetic.dtype)
+    for name, value in (state or {}).items():
+        after[name] = np.array(value, arithmetic.dtype)
+    pieces = [block[start : start + CHUNK] for start in range(0, max(len(block), 1), CHUNK)]
+    outputs = [_run_chunk(ops, tensors, piece, after, arithmetic) for piece in pieces]
+    return np.concatenate(outputs), after
+
+
+def initial_state(ops: Sequence[Op], tensors: Tensors, inputs: int, dtype: type[np.floating]) -> State:
+    """The states of a fresh start: zeros, in the order the ops own them."""
+    state: State = {}
+    width = inputs
+    for op in ops:
+        if isinstance(op, SSM):
+            state[op.state] = np.zeros(2 * tensors[op.lam].shape[1], dtype)
+        if isinstance(op, Pool):
+            state[op.sum], state[op.count] = np.zeros(width, dtype), np.zeros(1, dtype)
+        width = output_width(op, width, tensors)
+    return state
+
+
+def _run_chunk(ops: Sequence[Op], tensors: Tensors, v: Real, state: State, arithmetic: Arithmetic) -> Real:
+    """All ops over a few frames, (T, U) → (T, Y); ``state`` is advanced in place."""
+    slots: dict[int, Real] = {}
+
+    def weight(name: str) -> Real:
+        return tensors[name].astype(arithmetic.dtype, copy=False)
+
+    for op in ops:
+        if isinstance(op, Linear):
+            v = _linear(v, weight(op.weight), None if op.bias is None else weight(op.bias))
+        elif isinstance(op, Embedding):
+            table = weight(op.weight)
+            v = table[np.clip(np.rint(v[:, 0]), 0, len(table) - 1).astype(np.int64)]
+        elif isinstance(op, Affine):
+            v = v * weight(op.scale) + weight(op.shift)
+        elif isinstance(op, LayerNorm):
+            v = _layernorm(v, weight(op.scale), weight(op.shift), op.eps, arithmetic)
+        elif isinstance(op, SSM):
+            y = _scan(weight(op.lam), _linear(v, weight(op.B), None), state, op.state)
+            y = _linear(y, weight(op.C), None)
+            v = y if op.D is None else y + weight(op.D) * v
+        elif isinstance(op, Gate):
+            half = v.shape[1] // 2
+            v = v[:, :half] * arithmetic.sigmoid(np.ascontiguousarray(v[:, half:]))
+        elif isinstance(op, Save):
+            slots[op.slot] = v
+        elif isinstance(op, Add):
+            v = v + slots[op.slot]
+        elif isinstance(op, Pool):
+            v = _pool(v, op, state)
+        else:
+            v = arithmetic.gelu(v)
+    return v
+
+
+def _linear(v: Real, weight: Real, bias: Real | None) -> Real:
+    """y_o = (((b_o + w_o0 v_0) + w_o1 v_1) + …): (T, in), (out, in) → (T, out)."""
+    y = np.zeros((len(v), len(weight)), v.dtype)
+    if bias is not None:
+        y += bias
+    columns = np.ascontiguousarray(weight.T)
+    for i, column in enumerate(columns):
+        y += v[:, i : i + 1] * column
+    return y
+
+
+def _layernorm(v: Real, scale: Real, shift: Real, eps: float, arithmetic: Arithmetic) -> Real:
+    """((v - mean) r) scale + shift with r = 1 / √(var + eps), per frame, biased variance."""
+    width = arithmetic.dtype(v.shape[1])
+    centred = v - row_sum(v) / width
+    variance = row_sum(centred * centred) / width
+    return centred * arithmetic.rsqrt(variance + arithmetic.dtype(eps)) * scale + shift
+
+
+def _scan(lam: Real, drive: Real, state: State, name: str) -> Real:
+    """Recurrence x ← λ x + drive over time: (T, 2N) → all states (T, 2N); the last one is kept."""
+    re, im = lam
+    n = len(re)
+    states = np.empty_like(drive)
+    x = state[name]
+    for t, d in enumerate(drive):
+        xr, xi = x[:n], x[n:]
+        x = states[t]
+        x[:n] = (re * xr - im * xi) + d[:n]
+        x[n:] = (re * xi + im * xr) + d[n:]
+    state[name] = x.copy()
+    return states
+
+
+def _pool(v: Real, op: Pool, state: State) -> Real:
+    """Running average s ← decay s + v, w ← decay w + 1, y = s / w, frame by frame."""
+    decay = v.dtype.type(op.decay)
+    total, count = state[op.sum], state[op.count]
+    y = np.empty_like(v)
+    for t, frame in enumerate(v):
+        total = decay * total + frame
+        count = decay * count + v.dtype.type(1)
+        y[t] = total / count
+    state[op.sum], state[op.count] = total, count
+    return y
+
+
+class ReferenceBackend:
+    """A bundle behind ``Session``, computed by ``run``.
+
+    ``state_get`` returns arrays of the backend's own precision, so that resuming is exact.
+    """
+
+    name = "reference"
+
+    def __init__(self, bundle: Bundle, precision: Precision = "float64") -> None:
+        self._ops = bundle.meta.ops
+        dtype = ARITHMETIC[precision].dtype
+        self._tensors: Mapping[str, Any] = {
+            name: tensor.astype(dtype) for name, tensor in bundle.tensors.items()
+        }
+        self.precision = precision
+        self.inputs = len(bundle.meta.inputs)
+        self.outputs = len(bundle.meta.outputs)
+        self.period_s = bundle.meta.period_s
+        self.meta: dict[str, Any] = describe(bundle)
+        self.reset()
+
+    def reset(self) -> None:
+        """Forget everything: all states zero."""
+        self._state = initial_state(self._ops, self._tensors, self.inputs, ARITHMETIC[self.precision].dtype)
+
+    def process(self, block: Float32) -> Float32:
+        """Feed (T, U), get (T, Y)."""
+        output, self._state = run(self._ops, self._tensors, block, self._state, precision=self.precision)
+        return output.astype(np.float32)
+
+    def step(self, u: Float32) -> Float32:
+        """Feed one frame (U,), get (Y,)."""
+        y: Float32 = self.process(u[None])[0]
+        return y
+
+    def state_get(self) -> dict[str, Real]:
+        """A copy of every state."""
+        return {name: value.copy() for name, value in self._state.items()}
+
+    def state_set(self, saved: Mapping[str, Real]) -> None:
+        """Continue from states that ``state_get`` returned."""
+        for name, value in saved.items():
+            self._state[name] = np.array(value, ARITHMETIC[self.precision].dtype)
+
+
+def describe(bundle: Bundle) -> dict[str, Any]:
+    """What an artifact says about its model, as plain JSON values; the same in every format.
+
+    Keys: name, task, inputs and outputs (lists of {name, unit, minimum, maximum}), period_s, states
+    (list of [name, length] in order) and bundle_sha256.
+    """
+    state = initial_state(bundle.meta.ops, bundle.tensors, len(bundle.meta.inputs), np.float32)
+    return {
+        "name": bundle.name,
+        "task": bundle.meta.task,
+        "inputs": [signal.model_dump() for signal in bundle.meta.inputs],
+        "outputs": [signal.model_dump() for signal in bundle.meta.outputs],
+        "period_s": bundle.meta.period_s,
+        "states": [[name, len(value)] for name, value in state.items()],
+        "bundle_sha256": bundle.sha256,
+    }
+
+
+def open_backend(path: Path, precision: Precision = "float64") -> ReferenceBackend:
+    """Open a bundle file ``NAME.ssm``."""
+    return ReferenceBackend(Bundle.read(path), precision)
