@@ -1,0 +1,279 @@
+"""The command line: a command a verb, each a few lines of parse, call, print."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from ssmith.errors import SsmithError
+
+app = typer.Typer(
+    name="ssmith",
+    help="State-space models from data to device: train, reduce, freeze, export, prove, measure.",
+    epilog="Start with: ssmith run digits",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode="rich",
+)
+out = Console(highlight=False)
+err = Console(stderr=True, highlight=False)
+
+RecipeArgument = Annotated[
+    str, typer.Argument(help="A recipe: a TOML file, or a name from `ssmith recipes`.")
+]
+RunArgument = Annotated[Path, typer.Argument(help="A run folder, as `ssmith run` or `ssmith train` made it.")]
+SetOption = Annotated[
+    list[str] | None,
+    typer.Option("--set", metavar="KEY=VALUE", help="Change a recipe field, e.g. --set train.steps=500."),
+]
+RunsOption = Annotated[Path, typer.Option("--runs", help="Folder that holds the run folders.")]
+NameOption = Annotated[
+    str | None, typer.Option("--name", help="Name of the run folder; default RECIPE-HASH-sSEED.")
+]
+SeedOption = Annotated[int | None, typer.Option("--seed", help="Seed of weights, batches and splits.")]
+JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON document instead of text.")]
+RUNS = Path("runs")
+
+
+@app.callback(invoke_without_command=True)
+def _version(
+    version: Annotated[
+        bool, typer.Option("--version", help="Print the version and stop.", is_eager=True)
+    ] = False,
+) -> None:
+    if version:
+        from ssmith import __version__
+
+        out.print(__version__)
+        raise typer.Exit
+
+
+@app.command(epilog="Examples: ssmith run digits · ssmith run my.toml --set reduce.order=8 --seed 1")
+def run(
+    recipe: RecipeArgument,
+    set_: SetOption = None,
+    seed: SeedOption = None,
+    runs: RunsOption = RUNS,
+    name: NameOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Do everything: train, compare, freeze, export, verify, bench, report. Goes on where it stopped."""
+    from ssmith import pipeline
+
+    the_run = pipeline.start(recipe, set_ or [], seed=seed, runs=runs, name=name)
+    summary = pipeline.run_all(the_run, quiet=as_json)
+    _show(summary, as_json, title=str(the_run.folder))
+
+
+@app.command(epilog="Example: ssmith train digits --set train.steps=500")
+def train(
+    recipe: RecipeArgument,
+    set_: SetOption = None,
+    seed: SeedOption = None,
+    runs: RunsOption = RUNS,
+    name: NameOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Train, cutting states on the way: recipe → checkpoint and metrics.jsonl. Resumes after a kill."""
+    from ssmith import pipeline
+
+    the_run = pipeline.start(recipe, set_ or [], seed=seed, runs=runs, name=name)
+    _show(pipeline.run_stage(the_run, "train", quiet=as_json), as_json, title=str(the_run.folder))
+
+
+def _stage(folder: Path, stage: str, as_json: bool) -> None:
+    from ssmith import pipeline
+    from ssmith.run import find_run
+
+    _show(pipeline.run_stage(find_run(folder), stage, quiet=as_json), as_json, title=stage)
+
+
+@app.command(epilog="Example: ssmith freeze runs/digits-01bf90-s0")
+def freeze(run_folder: RunArgument, as_json: JsonOption = False) -> None:
+    """Freeze the trained model: checkpoint → NAME.ssm with golden vectors inside."""
+    _stage(run_folder, "freeze", as_json)
+
+
+@app.command(epilog="Examples: ssmith export runs/digits-01bf90-s0 · ssmith export model.ssm --out artifacts")
+def export(
+    source: Annotated[Path, typer.Argument(help="A run folder or a bundle NAME.ssm.")],
+    folder: Annotated[Path | None, typer.Option("--out", help="Artifact folder, for a bundle.")] = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Write ONNX and C99 from the frozen model, each checked: bundle → artifacts/."""
+    if source.is_dir():
+        _stage(source, "export", as_json)
+        return
+    from ssmith import pipeline
+
+    _show(pipeline.export_bundle(source, folder or Path("artifacts")), as_json, title="export")
+
+
+@app.command(
+    epilog="Examples: ssmith verify runs/digits-01bf90-s0 · ssmith verify artifacts --bundle model.ssm"
+)
+def verify(
+    source: Annotated[Path, typer.Argument(help="A run folder or an artifact folder.")],
+    bundle: Annotated[
+        Path | None, typer.Option("--bundle", help="The bundle, for an artifact folder.")
+    ] = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Prove every export equal: artifacts and golden vectors → parity.json. Exit code 1 if one is not."""
+    if bundle is None:
+        _stage(source, "verify", as_json)
+        return
+    from ssmith import pipeline
+
+    _show(pipeline.verify_artifacts(source, bundle), as_json, title="verify")
+
+
+@app.command(epilog="Example: ssmith bench runs/digits-01bf90-s0")
+def bench(run_folder: RunArgument, as_json: JsonOption = False) -> None:
+    """Measure latency on this machine: artifacts → measurements.json."""
+    _stage(run_folder, "bench", as_json)
+
+
+@app.command(epilog="Example: ssmith report runs/digits-01bf90-s0")
+def report(run_folder: RunArgument, as_json: JsonOption = False) -> None:
+    """Gather every stage's results: → report.html and report.json."""
+    _stage(run_folder, "report", as_json)
+
+
+@app.command(
+    epilog="Examples: ssmith reduce model.ssm --order 8 · ssmith reduce model.ssm --tolerance 0.01 --data digits"
+)
+def reduce(
+    bundle: Annotated[Path, typer.Argument(help="A bundle NAME.ssm.")],
+    order: Annotated[int | None, typer.Option(help="States to keep in each layer.")] = None,
+    tolerance: Annotated[float | None, typer.Option(help="Share of the spectrum that may go.")] = None,
+    data: Annotated[
+        str | None,
+        typer.Option(help="Recipe whose data shows which states matter; without it, white noise is assumed."),
+    ] = None,
+    target: Annotated[
+        Path | None, typer.Option("--out", help="New bundle; default NAME-reduced.ssm.")
+    ] = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Cut a finished model, without training: bundle → smaller bundle."""
+    from ssmith import pipeline
+
+    target = target or bundle.with_name(f"{bundle.stem}-reduced.ssm")
+    result = pipeline.reduce_bundle(bundle, target, order=order, tolerance=tolerance, data=data)
+    _show(result, as_json, title=str(target))
+
+
+@app.command(epilog="Example: ssmith new --data recordings/ --out mine.toml")
+def new(
+    data: Annotated[
+        Path, typer.Option("--data", help="A CSV or NPZ file, or a folder of CSV, NPZ or WAV files.")
+    ],
+    target: Annotated[Path, typer.Option("--out", help="The recipe to write.")] = Path("recipe.toml"),
+    as_json: JsonOption = False,
+) -> None:
+    """Look at your data and propose a recipe; says what it assumed."""
+    from ssmith import pipeline
+
+    assumptions = pipeline.propose_recipe(data, target)
+    _show(
+        {"recipe": str(target), "assumed": assumptions, "next": f"ssmith run {target}"}, as_json, title="new"
+    )
+
+
+@app.command(epilog="Example: ssmith inspect runs/digits-01bf90-s0/digits.ssm")
+def inspect(
+    source: Annotated[Path, typer.Argument(help="A bundle NAME.ssm, or a run folder that holds one.")],
+    as_json: JsonOption = False,
+) -> None:
+    """Print what is in a bundle: ops with shapes, states, cuts, golden vectors, where it came from."""
+    from ssmith import inspection
+
+    facts = inspection.describe(source)
+    if as_json:
+        _print_json(facts)
+    else:
+        inspection.show(facts, out)
+
+
+@app.command()
+def devices(as_json: JsonOption = False) -> None:
+    """List the targets and what each can measure on this machine."""
+    from ssmith import pipeline
+
+    rows = pipeline.list_devices()
+    _show({"targets": rows}, as_json, title="devices")
+
+
+@app.command()
+def doctor(as_json: JsonOption = False) -> None:
+    """Say what this machine has, what is missing, and what to install."""
+    from ssmith.doctor import examine
+
+    findings = examine()
+    if as_json:
+        _print_json(
+            [{"name": f.name, "found": f.found, "purpose": f.purpose, "install": f.install} for f in findings]
+        )
+        return
+    table = Table("what", "found", "for", "install")
+    for f in findings:
+        table.add_row(f.name, f.found or "[red]missing[/red]", f.purpose, "" if f.ok else escape(f.install))
+    out.print(table)
+
+
+@app.command(epilog="Example: ssmith recipes digits > mine.toml")
+def recipes(
+    name: Annotated[str | None, typer.Argument(help="Print this recipe as TOML.")] = None,
+    as_json: JsonOption = False,
+) -> None:
+    """List the recipes that ship, or print one to start your own from."""
+    from ssmith.recipe import Recipe, shipped_recipes
+
+    if name is not None:
+        Recipe.load(name)  # refuses an unknown name in words
+        sys.stdout.write(shipped_recipes().get(name) or Path(name).read_text("utf-8"))
+        return
+    _show({n: Recipe.load(n).description for n in shipped_recipes()}, as_json, title="recipes")
+
+
+def _print_json(value: Any) -> None:
+    sys.stdout.write(json.dumps(value, indent=1, allow_nan=False) + "\n")
+
+
+def _show(facts: dict[str, Any], as_json: bool, *, title: str) -> None:
+    """Print a result: JSON for programs, a table for people."""
+    if as_json:
+        _print_json(facts)
+        return
+    table = Table(title=escape(title), show_header=False, title_justify="left")
+    for key, value in facts.items():
+        rows = value if isinstance(value, list) else [value]
+        for i, row in enumerate(rows):
+            text = "  ".join(f"{k} {v}" for k, v in row.items()) if isinstance(row, dict) else str(row)
+            table.add_row(key if i == 0 else "", escape(text))
+    out.print(table)
+
+
+def main() -> None:
+    """Run the command line; every expected error is one message and an exit code."""
+    try:
+        app()
+    except SsmithError as error:
+        err.print(f"[bold red]error:[/bold red] {escape(str(error))}", soft_wrap=True)
+        sys.exit(error.exit_code)
+    except KeyboardInterrupt:
+        err.print("stopped; the same command goes on from here")
+        sys.exit(130)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,90 @@
+"""What a bundle holds, as facts and as text."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from ssmith.bundle import Bundle
+from ssmith.errors import InputError
+from ssmith.ops import SSM, output_width, tensor_names
+
+
+def describe(source: Path) -> dict[str, Any]:
+    """Read a bundle (or the one in a run folder) and list what it says and what follows from it.
+
+    Raises:
+        InputError: there is no bundle, or it is not usable.
+    """
+    if source.is_dir():
+        found = sorted(source.glob("*.ssm"))
+        if len(found) != 1:
+            raise InputError(f"{source} holds {len(found)} bundles; name one of them")
+        source = found[0]
+    bundle = Bundle.read(source)
+    meta = bundle.meta
+    rows, width = [], len(meta.inputs)
+    for op in meta.ops:
+        before, width = width, output_width(op, width, bundle.tensors)
+        row: dict[str, Any] = {"name": op.name, "op": op.op, "in": before, "out": width}
+        row["weights"] = sum(int(bundle.tensors[name].size) for name in tensor_names(op))
+        if isinstance(op, SSM):
+            lam = bundle.tensors[op.lam].astype(float)
+            row["order"] = lam.shape[1]
+            row["largest_radius"] = float((lam[0] ** 2 + lam[1] ** 2).max() ** 0.5)
+        rows.append(row)
+    return {
+        "file": str(source),
+        "bytes": source.stat().st_size,
+        "sha256": bundle.sha256,
+        "name": meta.name,
+        "task": meta.task,
+        "period_s": meta.period_s,
+        "inputs": [signal.model_dump() for signal in meta.inputs],
+        "outputs": [signal.model_dump() for signal in meta.outputs],
+        "ops": rows,
+        "weights": sum(row["weights"] for row in rows),
+        "states": {name: list(shape) for name, shape in bundle.states.items()},
+        "cuts": list(meta.reduction),
+        "golden": [
+            {"name": case.name, "frames": len(case.input), "relative_tolerance": case.relative_tolerance}
+            for case in bundle.golden()
+        ],
+        "provenance": dict(meta.provenance),
+    }
+
+
+def show(facts: dict[str, Any], console: Console) -> None:
+    """Print the facts for a person."""
+    rate = f", {1 / facts['period_s']:g} frames/s" if facts["period_s"] else ""
+    console.print(
+        f"[bold]{facts['name']}[/bold]: {facts['task']}, {len(facts['inputs'])} in, {len(facts['outputs'])} out"
+        f"{rate}, {facts['weights']:,} weights, {facts['bytes']:,} bytes"
+    )
+    console.print(f"sha256 {facts['sha256']}")
+    table = Table("op", "kind", "in", "out", "weights", "order", "max |λ|")
+    for row in facts["ops"]:
+        radius = f"{row['largest_radius']:.6f}" if "order" in row else ""
+        cells = (row["in"], row["out"], row["weights"], row.get("order", ""), radius)
+        table.add_row(row["name"], row["op"], *(str(cell) for cell in cells))
+    console.print(table)
+    for title, key in (("states", "states"), ("golden vectors", "golden"), ("made from", "provenance")):
+        console.print(f"[bold]{title}[/bold]")
+        value = facts[key]
+        lines = value.items() if isinstance(value, dict) else ((row["name"], row) for row in value)
+        for name, line in lines:
+            text = (
+                line
+                if not isinstance(line, dict)
+                else f"{line['frames']} frames, within {line['relative_tolerance']:g}"
+            )
+            console.print(f"  {escape(str(name))}: {escape(str(text))}")
+    for cut in facts["cuts"]:
+        console.print(
+            f"cut at step {cut.get('step')}: layer {cut.get('layer')},"
+            f" {cut.get('order_before')} → {cut.get('order_after')} states ({cut.get('criterion')})"
+        )
