@@ -1,0 +1,75 @@
+"""Causal pooling over time: the mean so far, or an exponential average without start-up bias."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from ssmith.errors import InputError
+
+
+class Pool(nn.Module):
+    r"""s_k = d s_{k-1} + v_k, \; w_k = d w_{k-1} + 1, \; y_k = s_k / w_k, from zero.
+
+    d = 1 is the cumulative mean. The sequence form gives what stepping gives (up to float32 rounding).
+
+    Args:
+        decay: d in (0, 1]; rounded to float32 once, so that every backend multiplies by the same number.
+
+    Raises:
+        InputError: decay is outside (0, 1].
+    """
+
+    def __init__(self, decay: float = 1.0) -> None:
+        super().__init__()
+        if not 0 < decay <= 1:
+            raise InputError(f"pool decay = {decay}; write a number above 0 and at most 1 (1 is the mean)")
+        self.decay = float(np.float32(decay))
+
+    def forward(self, v: Tensor) -> Tensor:
+        """Frames v (batch, T, H) → y (batch, T, H)."""
+        return decayed_sum(v, self.decay) / _like(_weights(v.shape[1], self.decay), v)[:, None]
+
+    def step(self, v: Tensor, total: Tensor, count: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """One frame: v (batch, H), s (batch, H), w (batch, 1) → y, next s, next w."""
+        total, count = self.decay * total + v, self.decay * count + 1
+        return total / count, total, count
+
+
+def decayed_sum(v: Tensor, decay: float) -> Tensor:
+    """s_k = Σ_{j≤k} decay^(k-j) v_j over time; v (batch, T, H) → (batch, T, H).
+
+    Two levels of triangular matrices of powers (inside chunks of √T steps, and between chunks): no loop
+    over time, no division by small powers, O(T^1.5) work.
+    """
+    batch, steps, width = v.shape
+    size = max(1, math.isqrt(steps))
+    chunks = -(-steps // size)
+    padded = nn.functional.pad(v, (0, 0, 0, chunks * size - steps))
+    inside = _like(_powers(size, decay), v) @ padded.reshape(batch, chunks, size, width)
+    ends = inside[:, :, -1]  # (batch, chunks, H): what each chunk adds by its end
+    carried = nn.functional.pad(_like(_powers(chunks, decay**size), v) @ ends, (0, 0, 1, 0))[:, :-1]
+    fade = _like(decay ** torch.arange(1, size + 1, dtype=torch.float64), v)[:, None]
+    return (inside + fade * carried[:, :, None]).reshape(batch, -1, width)[:, :steps]
+
+
+def _powers(size: int, base: float) -> Tensor:
+    """Lower triangle of base^(i-j), shape (size, size), float64."""
+    gap = torch.arange(size)[:, None] - torch.arange(size)
+    return torch.where(gap >= 0, torch.tensor(base, dtype=torch.float64) ** gap.clamp(min=0), 0.0)
+
+
+def _weights(steps: int, decay: float) -> Tensor:
+    """w_k for k < steps in closed form, shape (steps,), float64."""
+    count = torch.arange(1, steps + 1, dtype=torch.float64)
+    if decay == 1:
+        return count
+    return -torch.expm1(count * math.log(decay)) / (1 - decay)
+
+
+def _like(table: Tensor, v: Tensor) -> Tensor:
+    """``table`` in v's type, then on v's device: not every device knows float64."""
+    return table.to(v.dtype).to(v.device)
