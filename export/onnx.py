@@ -1,0 +1,169 @@
+"""Bundle → ``NAME.step.onnx`` (one frame) and ``NAME.sequence.onnx`` (any number of frames).
+
+Both are written node by node from the bundle's op list, take and return every state by name, and
+carry the bundle's description and digest. Equal bundles give equal bytes.
+"""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+from ssmith.bundle import Bundle
+from ssmith.errors import InputError, MissingToolError
+from ssmith.files import write_atomic
+from ssmith.runtime.onnx import METADATA_KEY
+from ssmith.runtime.reference import describe
+
+if TYPE_CHECKING:
+    from ssmith.runtime.parity import ParityRow
+
+Form = Literal["step", "sequence"]
+FORMS: tuple[Form, ...] = ("step", "sequence")
+OPSET = 20
+OLDEST_OPSET = 18
+
+LICENSE = (
+    "0BSD: use the graph in this file for anything, without conditions and without warranty. "
+    "The weights belong to whoever trained them."
+)
+HOW_TO_USE = {
+    "step": (
+        "One frame a call: feed input (batch, {inputs}) and every state (zeros at the start of a "
+        "stream); read output (batch, {outputs}) and feed each NAME_out back as NAME next time."
+    ),
+    "sequence": (
+        "T >= 1 frames a call: feed input (batch, T, {inputs}) and every state (zeros at the start "
+        "of a stream); read output (batch, T, {outputs}). To go on with a stream feed each NAME_out "
+        "back as NAME: any split into calls gives the same numbers up to rounding."
+    ),
+}
+
+
+def lower(bundle: Bundle, folder: Path, *, opset: int = OPSET) -> list[Path]:
+    """Write both models into ``folder``.
+
+    Args:
+        bundle: what to export.
+        folder: where; made if needed.
+        opset: 20, or 18 or 19 for a runtime that lacks the Gelu operator.
+
+    Returns:
+        The files written, step model first.
+
+    Raises:
+        InputError: ``opset`` is not supported, a state has a name that ONNX needs itself, or the
+            folder cannot be written.
+        MissingToolError: the onnx package is not installed.
+    """
+    models = [(folder / f"{bundle.name}.{form}.onnx", to_bytes(bundle, form, opset)) for form in FORMS]
+    for path, data in models:
+        write_atomic(path, data)
+    return [path for path, _ in models]
+
+
+def to_bytes(bundle: Bundle, form: Form, opset: int = OPSET) -> bytes:
+    """The file's bytes, checked and with every value's shape inferred; raises as ``lower``."""
+    try:
+        import onnx
+    except ImportError as error:
+        raise MissingToolError(
+            "writing ONNX needs the onnx package; run: pip install 'ssmith[export]'"
+        ) from error
+    if not OLDEST_OPSET <= opset <= OPSET:
+        raise InputError(f"opset {opset} is not supported; write one of {OLDEST_OPSET} to {OPSET}")
+    model = onnx.shape_inference.infer_shapes(
+        _model(bundle, form, opset), check_type=True, strict_mode=True, data_prop=True
+    )
+    onnx.checker.check_model(model, full_check=True)
+    data: bytes = model.SerializeToString(deterministic=True)
+    return data
+
+
+def check(bundle: Bundle, folder: Path) -> list[ParityRow]:
+    """Run the written models against the float64 reference and the golden vectors.
+
+    Raises:
+        InputError: a file is missing, damaged or made from another model.
+        MissingToolError: onnxruntime is not installed.
+    """
+    from ssmith.runtime.parity import check_file
+
+    paths = [folder / f"{bundle.name}.{form}.onnx" for form in FORMS]
+    return [row for path in paths for row in check_file(bundle, path)]
+
+
+def _model(bundle: Bundle, form: Form, opset: int) -> Any:
+    """The ModelProto, before checking."""
+    from onnx import helper
+
+    from ssmith import __version__
+    from ssmith.export.onnx_graph import Graph, value
+    from ssmith.export.onnx_ops import emit
+
+    _check_names(bundle)
+    sequence = form == "sequence"
+    graph = Graph(opset, sequence)
+    # Inside, time comes first: a Scan then walks contiguous frames and nothing else needs moving.
+    current = graph.node("Transpose", ["input"], "input", perm=[1, 0, 2]) if sequence else "input"
+    slots: dict[int, str] = {}
+    for op in bundle.meta.ops:
+        current = emit(graph, op, bundle.tensors, current, slots)
+    if sequence:
+        graph.node("Transpose", [current], "output", output="output", perm=[1, 0, 2])
+    else:
+        graph.node("Identity", [current], "output", output="output")
+
+    frames: list[str | int] = ["batch", "time"] if sequence else ["batch"]
+    states = bundle.states.items()
+    inputs = [value("input", [*frames, len(bundle.meta.inputs)])]
+    outputs = [value("output", [*frames, len(bundle.meta.outputs)])]
+    model = helper.make_model(
+        helper.make_graph(
+            graph.nodes,
+            f"{bundle.name}_{form}",
+            inputs + [value(name, ["batch", *shape]) for name, shape in states],
+            outputs + [value(f"{name}_out", ["batch", *shape]) for name, shape in states],
+            graph.weights,
+        ),
+        opset_imports=[helper.make_opsetid("", opset)],
+        ir_version=helper.find_min_ir_version_for([helper.make_opsetid("", opset)]),
+        producer_name="ssmith",
+        producer_version=__version__,
+        doc_string=f"{_how_to_use(bundle, form)}\n\n{LICENSE}",
+    )
+    helper.set_model_props(model, _properties(bundle, form))
+    return model
+
+
+def _check_names(bundle: Bundle) -> None:
+    """Every input and output of a model needs its own name, none like an internal one."""
+    uses = Counter(["input", "output", *bundle.states, *(f"{name}_out" for name in bundle.states)])
+    for name in bundle.states:
+        if not name or "/" in name or uses[name] > 1 or uses[f"{name}_out"] > 1:
+            raise InputError(
+                f"state {name!r} cannot be exported: ONNX finds inputs and outputs by name, and this"
+                " one is empty, holds a slash or meets another; rename it in the bundle's ops"
+            )
+
+
+def _how_to_use(bundle: Bundle, form: Form) -> str:
+    return HOW_TO_USE[form].format(inputs=len(bundle.meta.inputs), outputs=len(bundle.meta.outputs))
+
+
+def _properties(bundle: Bundle, form: Form) -> dict[str, str]:
+    """What the file says about itself; keys sorted, values text."""
+    properties = {
+        METADATA_KEY: json.dumps({"form": form, **describe(bundle)}, sort_keys=True),
+        "bundle_sha256": bundle.sha256,
+        "how_to_use": _how_to_use(bundle, form),
+        "license": LICENSE,
+        "name": bundle.name,
+    }
+    if bundle.meta.task == "classification":
+        properties["labels"] = json.dumps([signal.name for signal in bundle.meta.outputs])
+    if bundle.meta.period_s is not None:
+        properties["period_s"] = repr(bundle.meta.period_s)
+    return dict(sorted(properties.items()))

@@ -1,0 +1,103 @@
+"""One case an op: the nodes that compute it, on one frame or on all frames of a block at once.
+
+In a step model the current vector is (batch, H), in a sequence model (T, batch, H).
+"""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+from onnx import TensorProto
+
+from ssmith.export.onnx_graph import Graph
+from ssmith.export.onnx_states import emit_pool, emit_ssm
+from ssmith.ops import (
+    SSM,
+    Add,
+    Affine,
+    Embedding,
+    Float32,
+    Gate,
+    Gelu,
+    LayerNorm,
+    Linear,
+    Op,
+    Pool,
+    Save,
+    Tensors,
+)
+
+
+def emit(graph: Graph, op: Op, tensors: Tensors, current: str, slots: dict[int, str]) -> str:
+    """Append the nodes of ``op``; returns the name of the new current vector.
+
+    Args:
+        graph: what to append to.
+        op: one entry of a bundle's op list.
+        tensors: the bundle's tensors.
+        current: name of the current vector.
+        slots: names of the saved vectors; ``Save`` writes, ``Add`` reads.
+    """
+    match op:
+        case Linear():
+            weight = graph.weight(f"{op.name}/weight", tensors[op.weight].T)
+            bias = graph.weight(f"{op.name}/bias", tensors[op.bias]) if op.bias else ""
+            return graph.product(current, weight, f"{op.name}/y", bias)
+        case Embedding():
+            return _embedding(graph, op, tensors[op.weight], current)
+        case Affine():
+            scaled = graph.node(
+                "Mul",
+                [current, graph.weight(f"{op.name}/scale", tensors[op.scale])],
+                f"{op.name}/scaled",
+            )
+            shift = graph.weight(f"{op.name}/shift", tensors[op.shift])
+            return graph.node("Add", [scaled, shift], f"{op.name}/y")
+        case LayerNorm():
+            scale = graph.weight(f"{op.name}/scale", tensors[op.scale])
+            shift = graph.weight(f"{op.name}/shift", tensors[op.shift])
+            inputs = [current, scale, shift]
+            return graph.node("LayerNormalization", inputs, f"{op.name}/y", axis=-1, epsilon=op.eps)
+        case SSM():
+            return emit_ssm(graph, op, tensors, current)
+        case Gelu():
+            return _gelu(graph, op, current)
+        case Gate():
+            value, logit = f"/{op.name}/value", f"/{op.name}/logit"
+            graph.nodes_out("Split", [current], f"{op.name}/halves", [value, logit], axis=-1, num_outputs=2)
+            opening = graph.node("Sigmoid", [logit], f"{op.name}/opening")
+            return graph.node("Mul", [value, opening], f"{op.name}/y")
+        case Save():
+            slots[op.slot] = current
+            return current
+        case Add():
+            return graph.node("Add", [current, slots[op.slot]], f"{op.name}/y")
+        case Pool():
+            return emit_pool(graph, op, current)
+
+
+def _embedding(graph: Graph, op: Embedding, table: Float32, v: str) -> str:
+    """Row round(v) of the table, clamped; ONNX Round goes to the nearest even, as the op says."""
+    axis = graph.weight(f"{op.name}/axis", [-1], np.int64)
+    flat = graph.node("Squeeze", [v, axis], f"{op.name}/flat")
+    rounded = graph.node("Round", [flat], f"{op.name}/rounded")
+    lowest = graph.weight(f"{op.name}/lowest", 0.0)
+    highest = graph.weight(f"{op.name}/highest", len(table) - 1)
+    clipped = graph.node("Clip", [rounded, lowest, highest], f"{op.name}/clipped")
+    index = graph.node("Cast", [clipped], f"{op.name}/index", to=TensorProto.INT64)
+    rows = graph.weight(f"{op.name}/table", table)
+    return graph.node("Gather", [rows, index], f"{op.name}/y", axis=0)
+
+
+def _gelu(graph: Graph, op: Gelu, v: str) -> str:
+    """V Φ(v) = (v / 2) (1 + erf(v / √2)); one node since opset 20."""
+    if graph.opset >= 20:
+        return graph.node("Gelu", [v], f"{op.name}/y", approximate="none")
+    root = graph.weight(f"{op.name}/root", math.sqrt(0.5))
+    one, half = graph.weight(f"{op.name}/one", 1.0), graph.weight(f"{op.name}/half", 0.5)
+    scaled = graph.node("Mul", [v, root], f"{op.name}/scaled")
+    erf = graph.node("Erf", [scaled], f"{op.name}/erf")
+    share = graph.node("Add", [erf, one], f"{op.name}/share")
+    halved = graph.node("Mul", [v, half], f"{op.name}/halved")
+    return graph.node("Mul", [halved, share], f"{op.name}/y")

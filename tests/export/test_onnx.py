@@ -1,0 +1,255 @@
+import json
+from collections import Counter
+
+import numpy as np
+import onnx
+import onnxruntime
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from onnx import numpy_helper
+
+from ssmith.bundle import Bundle, BundleMeta, Signal
+from ssmith.errors import InputError, MissingToolError
+from ssmith.export.onnx import FORMS, OPSET, check, lower, to_bytes
+from ssmith.export.onnx_states import DENSE_MODES
+from ssmith.ops import SSM, Affine, Embedding, Save
+from ssmith.runtime.reference import describe
+from tests.bundles import plain_run, random_bundle
+
+WIDE = DENSE_MODES + 1  # the first order that takes the elementwise form
+
+
+def bundles(**fixed):
+    """Random bundles over every kind of op."""
+    options = {
+        "inputs": st.integers(1, 4),
+        "outputs": st.integers(1, 3),
+        "width": st.sampled_from([1, 2, 7, 16]),
+        "orders": st.lists(st.sampled_from([1, 2, 9, WIDE]), min_size=1, max_size=2),
+        "norm": st.sampled_from(["layer", "affine", "none"]),
+        "pool": st.sampled_from(["mean", "ema", "none"]),
+        "vocabulary": st.sampled_from([None, None, 6]),
+        "feedthrough": st.booleans(),
+    }
+    options |= {key: st.just(value) for key, value in fixed.items()}
+    seeds = st.integers(0, 2**32 - 1).map(np.random.default_rng)
+    return st.builds(random_bundle, seeds, golden_frames=st.just((12,)), **options)
+
+
+def open_session(data):
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = 1
+    return onnxruntime.InferenceSession(data, options, providers=["CPUExecutionProvider"])
+
+
+def zeros(bundle, batch):
+    return {name: np.zeros((batch, *shape), np.float32) for name, shape in bundle.states.items()}
+
+
+def feed_steps(bundle, block, opset=OPSET):
+    """(batch, T, U) through the step model → (batch, T, Y), last states."""
+    session, states, rows = open_session(to_bytes(bundle, "step", opset)), zeros(bundle, len(block)), []
+    for t in range(block.shape[1]):
+        y, *after = session.run(None, {"input": block[:, t], **states})
+        states = dict(zip(states, after, strict=True))
+        rows.append(y)
+    return np.stack(rows, axis=1), states
+
+
+def feed_blocks(bundle, block, cuts, opset=OPSET):
+    """(batch, T, U) through the sequence model in pieces → (batch, T, Y), last states."""
+    session, states, rows = open_session(to_bytes(bundle, "sequence", opset)), zeros(bundle, len(block)), []
+    for piece in np.split(block, cuts, axis=1):
+        y, *after = session.run(None, {"input": piece, **states})
+        states = dict(zip(states, after, strict=True))
+        rows.append(y)
+    return np.concatenate(rows, axis=1), states
+
+
+def two_streams(bundle):
+    """A golden input and its reverse: a batch of two different streams."""
+    block = bundle.golden()[0].input
+    batch = np.stack([block, block[::-1]])
+    expected = np.stack([plain_run(bundle.meta.ops, bundle.tensors, stream) for stream in batch])
+    return batch, expected
+
+
+def near(got, expected):
+    return np.abs(got - expected).max() <= 2e-5 * max(1.0, np.abs(expected).max())
+
+
+@settings(max_examples=25, deadline=None)
+@given(bundles(), st.sampled_from([18, 19, 20]))
+def test_both_forms_compute_the_op_list(bundle, opset):
+    block, expected = two_streams(bundle)
+    stepped, stepped_states = feed_steps(bundle, block, opset)
+    pieces, pieces_states = feed_blocks(bundle, block, [1, 8], opset)
+    assert near(stepped, expected)
+    assert near(pieces, expected)
+    for name, value in stepped_states.items():
+        assert near(pieces_states[name], value), name
+
+
+@settings(max_examples=10, deadline=None)
+@given(bundles(pool="ema"), st.integers(1, 11))
+def test_the_future_does_not_change_the_past(bundle, t):
+    block, _ = two_streams(bundle)
+    changed = block.copy()
+    changed[:, t:] = np.flip(block[:, t:], axis=1) + 1.0
+    before, _ = feed_blocks(bundle, block, [])
+    after, _ = feed_blocks(bundle, changed, [])
+    np.testing.assert_array_equal(before[:, :t], after[:, :t])
+
+
+@pytest.mark.parametrize("form", FORMS)
+@pytest.mark.parametrize("order", [3, WIDE])
+def test_files_are_valid_and_every_shape_is_known(form, order):
+    bundle = random_bundle(np.random.default_rng(0), orders=(order, order))
+    model = onnx.load_from_string(to_bytes(bundle, form))
+    onnx.checker.check_model(model, full_check=True)
+    inferred = {v.name: v.type.tensor_type for v in [*model.graph.value_info, *model.graph.output]}
+    for node in model.graph.node:
+        for output in node.output:
+            assert inferred[output].HasField("shape"), output
+            last = inferred[output].shape.dim[-1]
+            assert last.dim_value > 0 or inferred[output].elem_type != 1, output
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_equal_bundles_give_equal_bytes(form, tmp_path):
+    bundle = random_bundle(np.random.default_rng(3))
+    bundle.write(tmp_path / "net.ssm")
+    again = Bundle.read(tmp_path / "net.ssm")
+    assert to_bytes(bundle, form) == to_bytes(again, form)
+    assert to_bytes(bundle, form) != to_bytes(random_bundle(np.random.default_rng(4)), form)
+
+
+@pytest.mark.parametrize(
+    ("norm", "order", "nodes"),
+    [("none", 8, 10), ("layer", 8, 11), ("affine", 8, 12), ("none", WIDE, 13), ("layer", WIDE, 14)],
+)
+def test_a_block_of_the_step_model_is_few_nodes(norm, order, nodes):
+    bundle = random_bundle(np.random.default_rng(0), orders=(order, order), norm=norm)
+    graph = onnx.load_from_string(to_bytes(bundle, "step")).graph
+    count = Counter(node.name.split(".")[0] for node in graph.node)
+    assert count["/block0"] == count["/block1"] == nodes
+    assert nodes <= 14
+
+
+def test_old_opsets_get_no_newer_operator():
+    bundle = random_bundle(np.random.default_rng(0))
+    kinds = {n.op_type for n in onnx.load_from_string(to_bytes(bundle, "step", 18)).graph.node}
+    assert "Gelu" not in kinds
+    assert "Erf" in kinds
+    assert "Gelu" in {n.op_type for n in onnx.load_from_string(to_bytes(bundle, "step", 20)).graph.node}
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_a_file_says_what_it_is(form):
+    bundle = random_bundle(np.random.default_rng(0), outputs=3)
+    relabelled = bundle.meta.model_copy(update={"task": "classification"})
+    bundle = Bundle(relabelled, bundle.tensors)
+    properties = {p.key: p.value for p in onnx.load_from_string(to_bytes(bundle, form)).metadata_props}
+    assert json.loads(properties["ssmith"]) == {"form": form, **describe(bundle)}
+    assert properties["bundle_sha256"] == bundle.sha256
+    assert json.loads(properties["labels"]) == ["out_0", "out_1", "out_2"]
+    assert float(properties["period_s"]) == bundle.meta.period_s
+    assert "0BSD" in properties["license"]
+    assert "_out" in properties["how_to_use"]
+
+
+def test_an_index_is_rounded_to_even_and_clamped():
+    table = np.arange(5, dtype=np.float32)[:, None]
+    meta = BundleMeta(
+        name="rows",
+        task="regression",
+        inputs=(Signal(name="index"),),
+        outputs=(Signal(name="row"),),
+        ops=(Embedding(name="rows", weight="rows"),),
+    )
+    bundle = Bundle(meta, {"rows": table})
+    index = np.float32([-3.0, -0.4, 0.5, 0.51, 1.5, 2.5, 3.6, 4.4, 99.0])
+    expected = [0, 0, 0, 1, 2, 2, 4, 4, 4]
+    [step] = open_session(to_bytes(bundle, "step")).run(None, {"input": index[:, None]})
+    [block] = open_session(to_bytes(bundle, "sequence")).run(None, {"input": index[None, :, None]})
+    assert step[:, 0].tolist() == expected
+    assert block[0, :, 0].tolist() == expected
+
+
+def test_a_model_that_only_passes_its_input_on_still_has_an_output():
+    meta = BundleMeta(
+        name="wire",
+        task="regression",
+        inputs=(Signal(name="u"),),
+        outputs=(Signal(name="y"),),
+        ops=(Save(name="save", slot=0),),
+    )
+    bundle = Bundle(meta, {})
+    value = np.float32([[[1.5], [-2.0]]])
+    [y] = open_session(to_bytes(bundle, "sequence")).run(None, {"input": value})
+    np.testing.assert_array_equal(y, value)
+
+
+@pytest.mark.parametrize("state", ["input", "output", "input_out", "a/b"])
+def test_a_state_named_like_something_else_is_refused(state):
+    bundle = random_bundle(np.random.default_rng(0), orders=(2,))
+    ops = tuple(
+        op.model_copy(update={"state": state}) if isinstance(op, SSM) else op for op in bundle.meta.ops
+    )
+    if state == "input_out":  # meets `input` of the other layer only through its `_out`
+        ops = tuple(op.model_copy(update={"sum": "input_out_out"}) if op.op == "pool" else op for op in ops)
+    broken = Bundle(bundle.meta.model_copy(update={"ops": ops}), bundle.tensors)
+    with pytest.raises(InputError, match="rename it"):
+        to_bytes(broken, "step")
+
+
+@pytest.mark.parametrize("opset", [17, 21])
+def test_other_opsets_are_refused(opset):
+    with pytest.raises(InputError, match="write one of 18 to 20"):
+        to_bytes(random_bundle(np.random.default_rng(0)), "step", opset)
+
+
+def test_without_onnx_the_message_says_what_to_install(monkeypatch, tmp_path):
+    monkeypatch.setitem(__import__("sys").modules, "onnx", None)
+    with pytest.raises(MissingToolError, match=r"ssmith\[export\]"):
+        lower(random_bundle(np.random.default_rng(0)), tmp_path)
+    assert not list(tmp_path.iterdir())
+
+
+def test_lower_writes_and_check_passes(tmp_path):
+    bundle = random_bundle(np.random.default_rng(5), orders=(3, WIDE), golden_frames=(20, 1))
+    paths = lower(bundle, tmp_path / "artifacts")
+    assert [path.name for path in paths] == ["net.step.onnx", "net.sequence.onnx"]
+    rows = check(bundle, tmp_path / "artifacts")
+    assert {row.artifact for row in rows} == {"net.step.onnx", "net.sequence.onnx"}
+    assert all(row.passed for row in rows), [row for row in rows if not row.passed]
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_check_notices_one_changed_weight(form, tmp_path):
+    bundle = random_bundle(np.random.default_rng(5), orders=(3,))
+    lower(bundle, tmp_path)
+    path = tmp_path / f"net.{form}.onnx"
+    model = onnx.load(path)
+    [b] = [w for w in model.graph.initializer if w.name == "/block0.ssm/b"]
+    values = numpy_helper.to_array(b).copy()
+    values[0, 0] += 0.02
+    b.CopyFrom(numpy_helper.from_array(values, b.name))
+    onnx.save(model, path)
+    failed = {row.artifact for row in check(bundle, tmp_path) if not row.passed}
+    assert failed == {path.name}
+
+
+def test_every_kind_of_op_is_covered():
+    """The generator above reaches every op there is, so no emitter goes untested."""
+    from typing import get_args
+
+    from ssmith.ops import Op
+
+    kinds = {cls for cls in get_args(get_args(Op)[0])}
+    rng = np.random.default_rng(0)
+    seen = {type(op) for op in random_bundle(rng).meta.ops}
+    seen |= {type(op) for op in random_bundle(rng, vocabulary=3, norm="affine").meta.ops}
+    assert seen == kinds
+    assert {Affine, Embedding} <= seen
