@@ -56,7 +56,7 @@ class Graph:
         return f"/{name}"
 
     def product(self, v: str, weight: str, name: str, plus: str = "") -> str:
-        """V W (+ plus) with W (in, out): one Gemm on a frame, MatMul (and Add) on a block."""
+        """Product v W (+ plus) with W (in, out): one Gemm on a frame, MatMul (and Add) on a block."""
         if not self.sequence:
             return self.node("Gemm", [v, weight, plus] if plus else [v, weight], name)
         if not plus:

@@ -91,7 +91,7 @@ def _embedding(graph: Graph, op: Embedding, table: Float32, v: str) -> str:
 
 
 def _gelu(graph: Graph, op: Gelu, v: str) -> str:
-    """V Φ(v) = (v / 2) (1 + erf(v / √2)); one node since opset 20."""
+    """Exact GELU v Φ(v) = (v / 2) (1 + erf(v / √2)); one node since opset 20."""
     if graph.opset >= 20:
         return graph.node("Gelu", [v], f"{op.name}/y", approximate="none")
     root = graph.weight(f"{op.name}/root", math.sqrt(0.5))
