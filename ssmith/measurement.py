@@ -15,7 +15,6 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 from ssmith.errors import InputError
 from ssmith.files import write_atomic
 
-SCHEMA_VERSION = 1
 MetricKind = Literal["latency", "instructions", "static_estimate", "correctness"]
 
 
@@ -117,7 +116,7 @@ class Measurements(BaseModel):
     """The document ``measurements.json``."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
-    schema_version: Literal[1] = SCHEMA_VERSION
+    schema_version: Literal[1] = 1
     measurements: list[Measurement] = []
 
 

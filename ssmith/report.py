@@ -1,0 +1,230 @@
+"""Every stage's results, gathered from a run folder: ``report.json`` and ``report.html``.
+
+A stage that did not run leaves its section empty and says so; a file that cannot be understood
+does the same. Building a report never fails because of what a run lacks.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, TypeVar
+
+from pydantic import TypeAdapter, ValidationError
+
+from ssmith.errors import InputError, MissingToolError
+from ssmith.files import write_atomic
+from ssmith.measurement import Measurement
+from ssmith.report_data import (
+    ArtifactRow,
+    Comparison,
+    CutRow,
+    ParityRow,
+    ReportData,
+    Section,
+    Summary,
+    TrainingRow,
+)
+
+T = TypeVar("T")
+
+_WHERE: dict[Section, tuple[str, ...]] = {
+    "training": ("metrics.jsonl",),
+    "cuts": ("cuts.json",),
+    "comparison": ("compare.json",),
+    "artifacts": ("artifacts/manifest.json", "manifest.json"),
+    "parity": ("parity.json",),
+    "measurements": ("measurements.json",),
+}
+_VERB: dict[Section, str] = {
+    "training": "ssmith train",
+    "cuts": "ssmith train",
+    "comparison": "ssmith run",
+    "artifacts": "ssmith export",
+    "parity": "ssmith verify",
+    "measurements": "ssmith bench",
+}
+
+
+def build_report(run_folder: Path) -> ReportData:
+    """Read what the stages of a run wrote.
+
+    Args:
+        run_folder: holds any of ``metrics.jsonl``, ``cuts.json``, ``compare.json``,
+            ``artifacts/manifest.json``, ``parity.json``, ``measurements.json``,
+            ``provenance.json`` (name → text) and ``recipe.json``.
+
+    Raises:
+        InputError: ``run_folder`` is not a folder.
+    """
+    run_folder = Path(run_folder)
+    if not run_folder.is_dir():
+        raise InputError(
+            f"{run_folder} is not a folder, so there is nothing to report on; give the folder of a"
+            " run, for example the newest one in runs/"
+        )
+    problems: dict[Section, str] = {}
+
+    def part(section: Section, form: Any, pick: Callable[[Any], Any] = lambda raw: raw) -> Any:
+        return _read_part(run_folder, section, form, pick, problems)
+
+    manifest = _json_or_empty(run_folder, _WHERE["artifacts"])
+    training: list[TrainingRow] | None = part("training", list[TrainingRow])
+    cuts: list[CutRow] | None = part("cuts", list[CutRow])
+    comparison: Comparison | None = part("comparison", Comparison)
+    artifacts: list[ArtifactRow] | None = part("artifacts", list[ArtifactRow], _field("files"))
+    parity: list[ParityRow] | None = part("parity", list[ParityRow], _field("rows"))
+    measurements: list[Measurement] | None = part("measurements", list[Measurement], _field("measurements"))
+    return ReportData(
+        name=str(manifest.get("name") or run_folder.resolve().name),
+        summary=_summarise(training, cuts, comparison, artifacts, parity, measurements),
+        training=training,
+        cuts=cuts,
+        comparison=comparison,
+        artifacts=artifacts,
+        parity=parity,
+        measurements=measurements,
+        toolchain=_texts(manifest.get("toolchain")),
+        provenance=_texts(_json_or_empty(run_folder, ("provenance.json",)))
+        | ({"bundle sha256": str(sha)} if (sha := manifest.get("bundle_sha256")) else {}),
+        recipe=_text(run_folder / "recipe.json"),
+        problems=problems,
+    )
+
+
+def write_report(data: ReportData, folder: Path) -> tuple[Path, Path]:
+    """Write ``report.html`` and ``report.json`` into ``folder``; returns both paths.
+
+    Raises:
+        MissingToolError: Jinja or Matplotlib is not installed.
+        InputError: the folder cannot be written.
+    """
+    page, document = Path(folder) / "report.html", Path(folder) / "report.json"
+    write_atomic(document, (json.dumps(data.model_dump(mode="json"), indent=1) + "\n").encode())
+    write_atomic(page, render_html(data).encode())
+    return page, document
+
+
+def render_html(data: ReportData) -> str:
+    """The page: one self-contained file, equal data gives equal bytes.
+
+    Raises:
+        MissingToolError: Jinja or Matplotlib is not installed.
+    """
+    try:
+        from ssmith.report_page import render
+    except ImportError as error:
+        raise MissingToolError(
+            f"the report page needs {error.name}, which is not installed; run"
+            " pip install 'ssmith[report]' (report.json needs nothing)"
+        ) from error
+    return render(data)
+
+
+def report_schema() -> str:
+    """The JSON schema of ``report.json``, as published in ``report.schema.json``."""
+    return json.dumps(ReportData.model_json_schema(mode="serialization"), indent=1) + "\n"
+
+
+def _read_part(
+    folder: Path,
+    section: Section,
+    form: Any,
+    pick: Callable[[Any], Any],
+    problems: dict[Section, str],
+) -> Any:
+    path = next((folder / name for name in _WHERE[section] if (folder / name).is_file()), None)
+    if path is None:
+        problems[section] = f"not run: there is no {_WHERE[section][0]}; `{_VERB[section]}` writes it"
+        return None
+    try:
+        raw = _lines(path) if path.suffix == ".jsonl" else _load(path.read_bytes())
+        return TypeAdapter(form).validate_python(pick(raw))
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(str(step) for step in first["loc"])
+        problems[section] = f"unreadable: {path.name}, {where or 'document'}: {first['msg']}"
+    except (OSError, ValueError, RecursionError) as error:
+        problems[section] = f"unreadable: {path.name}: {error}"
+    return None
+
+
+def _load(data: bytes | str) -> Any:
+    # NaN and Infinity are no JSON, but Python writes them; they mean "no value" here.
+    return json.loads(data, parse_constant=lambda _: None)
+
+
+def _lines(path: Path) -> list[Any]:
+    lines = path.read_text(encoding="utf-8").splitlines()
+    if lines and path.read_bytes()[-1:] != b"\n":
+        lines.pop()  # a killed run leaves half a line at the end
+    return [_load(line) for line in lines if line.strip()]
+
+
+def _field(name: str) -> Callable[[Any], Any]:
+    return lambda raw: raw.get(name) if isinstance(raw, dict) else raw
+
+
+def _json_or_empty(folder: Path, names: tuple[str, ...]) -> dict[str, Any]:
+    for name in names:
+        try:
+            found = _load((folder / name).read_bytes())
+        except (OSError, ValueError, RecursionError):
+            continue
+        if isinstance(found, dict):
+            return found
+    return {}
+
+
+def _texts(raw: Any) -> dict[str, str]:
+    if not isinstance(raw, dict):
+        return {}
+    return {str(k): v if isinstance(v, str) else json.dumps(v) for k, v in raw.items()}
+
+
+def _text(path: Path) -> str:
+    try:
+        return path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError):
+        return ""
+
+
+def _summarise(
+    training: list[TrainingRow] | None,
+    cuts: list[CutRow] | None,
+    comparison: Comparison | None,
+    artifacts: list[ArtifactRow] | None,
+    parity: list[ParityRow] | None,
+    measurements: list[Measurement] | None,
+) -> Summary:
+    full = comparison.row("full") if comparison else None
+    reduced = comparison.row("reduced") if comparison else None
+    orders = [row.orders for row in training or [] if row.orders]
+    ran = [row for row in parity or [] if row.ran]
+    fastest = _fastest(measurements or [])
+    rated = [m.deadline.misses for m in measurements or [] if m.deadline and m.backend == "native"]
+    return Summary(
+        order_before=full.orders if full else (orders[0] if orders else []),
+        order_after=reduced.orders if reduced else (orders[-1] if orders else []),
+        metric=comparison.metric if comparison else None,
+        metric_full=full.score if full else None,
+        metric_reduced=reduced.score if reduced else None,
+        fastest_backend=fastest.backend if fastest else None,
+        step_p50_us=fastest.timing.p50_us if fastest and fastest.timing else None,
+        step_p99_us=fastest.timing.p99_us if fastest and fastest.timing else None,
+        flash_bytes=fastest.flash_bytes if fastest else None,
+        ram_bytes=fastest.ram_bytes if fastest else None,
+        parity_passed=sum(row.passed for row in ran),
+        parity_run=len(ran),
+        deadline_misses=rated[0] if rated else None,
+    )
+
+
+def _fastest(measurements: list[Measurement]) -> Measurement | None:
+    timed = [(m.timing.p50_us, i) for i, m in enumerate(measurements) if m.timing and m.timing.p50_us]
+    return measurements[min(timed)[1]] if timed else None
+
+
+if __name__ == "__main__":
+    print(report_schema(), end="")

@@ -1,0 +1,204 @@
+"""``report.html`` from ``ReportData``: figures and texts put into the template. Needs Jinja."""
+
+from __future__ import annotations
+
+from importlib import resources
+from typing import Any
+
+import jinja2
+from markupsafe import Markup
+
+from ssmith import report_plots as plots
+from ssmith.measurement import Measurement
+from ssmith.report_data import CutRow, ParityRow, ReportData
+
+MAX_SPECTRA = 12  # figures; the table lists every cut
+DASH = "–"
+
+
+def render(data: ReportData) -> str:
+    """Fill the template; everything from outside is escaped, only our own SVG is not."""
+    files = resources.files("ssmith")
+    environment = jinja2.Environment(
+        autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True
+    )
+    filters: dict[str, Any] = {
+        "size": size_text,
+        "us": time_text,
+        "score": lambda value: score_text(value, data.summary.metric),
+        "range": plots.range_text,
+        "percent": percent_text,
+        "sci": scientific_text,
+        "count": count_text,
+    }
+    environment.filters |= filters
+    template = environment.from_string((files / "report.html.j2").read_text(encoding="utf-8"))
+    css = (files / "report.css").read_text(encoding="utf-8")
+    return template.render(
+        data=data,
+        css=Markup(css),
+        plots={name: Markup(svg) for name, svg in _plots(data).items()},
+        spectra=[(cut, Markup(plots.spectrum_plot(cut))) for cut in _shown_cuts(data)],
+        deadlines=[m for m in data.measurements or [] if m.deadline],
+        fingerprint=_fingerprint(data.measurements or []),
+        notes=_notes(data.measurements or []),
+        gain=_gain(data),
+        layers=_layers(data),
+        readings=_readings(data.measurements or []),
+        proofs=_proofs(data.parity or []),
+    )
+
+
+def size_text(value: int | None) -> str:
+    """Bytes for people: ``38.2 KB`` is 38.2 · 1024 bytes."""
+    if value is None:
+        return DASH
+    if value < 1024:
+        return f"{value} B"
+    return f"{value / 1024:.1f} KB" if value < 1024**2 else f"{value / 1024**2:.1f} MB"
+
+
+def time_text(value: float | None) -> str:
+    """Microseconds with three digits, as ns, µs, ms or s."""
+    if value is None:
+        return DASH
+    for limit, factor, unit in ((1, 1e3, "ns"), (1e3, 1, "µs"), (1e6, 1e-3, "ms")):
+        if value < limit:
+            return f"{value * factor:.3g} {unit}"
+    return f"{value / 1e6:.3g} s"
+
+
+def score_text(value: float | None, metric: str | None) -> str:
+    """``96.4 %`` for an accuracy, ``0.431`` for an error."""
+    if value is None:
+        return DASH
+    return f"{100 * value:.1f} %" if metric == "accuracy" else f"{value:.3f}"
+
+
+def percent_text(value: float | None) -> str:
+    """A relative change with its sign."""
+    return DASH if value is None else f"{100 * value:+.1f} %".replace("-", "−")
+
+
+def scientific_text(value: float | None) -> str:
+    """Small numbers: ``0`` stays 0, the rest as 1.2e-07."""
+    if value is None:
+        return DASH
+    return "0" if value == 0 else f"{value:.2g}"
+
+
+def count_text(value: int | None) -> str:
+    """Thousands set apart."""
+    return DASH if value is None else f"{value:,}".replace(",", "\u202f")
+
+
+def _plots(data: ReportData) -> dict[str, str]:
+    training, cuts, drawn = data.training or [], data.cuts or [], {}
+    layers = max([len(r.orders) for r in training] + [c.layer + 1 for c in cuts], default=0)
+    if layers:
+        drawn["orders"] = plots.order_plot(training, cuts, layers=layers)
+    if any(row.loss is not None or row.validation_loss is not None for row in training):
+        drawn["loss"] = plots.loss_plot(training, cuts)
+    if any(row.validation_metric is not None for row in training):
+        name = {"accuracy": "accuracy", "nrmse": "NRMSE"}.get(data.summary.metric or "", "metric")
+        drawn["metric"] = plots.metric_plot(training, cuts, metric=name)
+    if data.comparison and data.comparison.rows:
+        drawn["comparison"] = plots.comparison_plot(data.comparison)
+    timings = [(m.backend, m.timing) for m in data.measurements or [] if m.timing]
+    if timings:
+        drawn["latency"] = plots.latency_plot(timings)
+    return drawn
+
+
+def _shown_cuts(data: ReportData) -> list[CutRow]:
+    return [cut for cut in data.cuts or [] if cut.singular_values][-MAX_SPECTRA:]
+
+
+def _layers(data: ReportData) -> list[dict[str, Any]]:
+    """A row a layer: order at the start and now, cuts that stayed and that were undone."""
+    start, end = data.summary.order_before, data.summary.order_after
+    rows = []
+    for layer in range(min(len(start), len(end))):
+        cuts = [cut for cut in data.cuts or [] if cut.layer == layer]
+        kept = sum(cut.accepted for cut in cuts)
+        rows.append(
+            {
+                "layer": layer + 1,
+                "start": start[layer],
+                "end": end[layer],
+                "gone": 1 - end[layer] / start[layer],
+                "kept": kept,
+                "undone": len(cuts) - kept,
+            }
+        )
+    return rows
+
+
+def _readings(measurements: list[Measurement]) -> list[tuple[str, str]]:
+    """The distribution in words: (backend, sentence)."""
+    found = []
+    for m in measurements:
+        if m.timing is None or m.timing.p50_us is None:
+            continue
+        t = m.timing
+        tail = next(
+            (
+                f"{share} of the steps finish within {time_text(value)}; "
+                for share, value in (("99.9 %", t.p99_9_us), ("99 %", t.p99_us))
+                if value is not None
+            ),
+            "",
+        )
+        worst = f"the slowest of {count_text(t.samples)} took {time_text(t.max_us)}"
+        times = f", {t.max_us / t.p50_us:.1f} × the median" if t.p50_us else ""
+        found.append((m.backend, f"{tail}{worst}{times}."))
+    return found
+
+
+def _proofs(rows: list[ParityRow]) -> list[dict[str, Any]]:
+    """Parity by backend and artifact: how many checks, and the worst of them."""
+    groups: dict[tuple[str, str], list[ParityRow]] = {}
+    for row in rows:
+        groups.setdefault((row.backend, row.artifact), []).append(row)
+    found = []
+    for (backend, artifact), group in groups.items():
+        ran = [row for row in group if row.ran]
+        found.append(
+            {
+                "backend": backend,
+                "artifact": artifact,
+                "ran": len(ran),
+                "passed": sum(row.passed for row in ran),
+                "max_abs": max((r.max_abs for r in ran if r.max_abs is not None), default=None),
+                "relative": max((r.relative for r in ran if r.relative is not None), default=None),
+                "tolerance": max((r.tolerance for r in ran if r.tolerance is not None), default=None),
+                "snr_db": min((r.snr_db for r in ran if r.snr_db is not None), default=None),
+                "reason": next((r.why for r in group if not r.ran), ""),
+            }
+        )
+    return found
+
+
+def _fingerprint(measurements: list[Measurement]) -> dict[str, str]:
+    merged: dict[str, str] = {}
+    for measurement in measurements:
+        merged = measurement.fingerprint | merged
+    return merged
+
+
+def _notes(measurements: list[Measurement]) -> list[tuple[str, str]]:
+    return [(m.backend, note) for m in measurements for note in m.notes]
+
+
+def _gain(data: ReportData) -> dict[str, Any]:
+    """What reduction changed, for the sentence at the top."""
+    comparison = data.comparison
+    rows = {name: comparison.row(name) if comparison else None for name in ("full", "reduced")}
+    found: dict[str, Any] = {"scratch": comparison.row("scratch") if comparison else None}
+    full, reduced = rows["full"], rows["reduced"]
+    if full and reduced:
+        if full.train_seconds and reduced.train_seconds:
+            found["time"] = reduced.train_seconds / full.train_seconds
+        if full.parameters and reduced.parameters:
+            found["parameters"] = 1 - reduced.parameters / full.parameters
+    return found

@@ -1,0 +1,213 @@
+"""The figures of the report: data in, an SVG string out."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+from ssmith.measurement import Timing
+from ssmith.report_data import Comparison, CutRow, TrainingRow
+from ssmith.report_svg import INK, LOST, SERIES, SOFT, series_color, svg
+
+NAMED_LAYERS = 8  # more labels would not fit beside the plot
+
+
+def order_plot(training: Sequence[TrainingRow], cuts: Sequence[CutRow], *, layers: int) -> str:
+    """Stored order of each layer over training; a dot is a cut, a cross one that was undone."""
+
+    def draw(axes: Any) -> None:
+        ends: list[tuple[float, str, str]] = []
+        for layer in range(layers):
+            kept = [c for c in cuts if c.layer == layer and c.accepted]
+            undone = [c for c in cuts if c.layer == layer and not c.accepted]
+            points = _through_cuts(
+                [(r.step, r.orders[layer]) for r in training if len(r.orders) > layer], kept
+            )
+            if not points:
+                continue
+            color = series_color(layer)
+            axes.step(*_columns(points), where="post", color=color)
+            if kept:
+                axes.plot(*_columns([(c.step, c.order_after) for c in kept]), "o", color=color, ms=5)
+            if undone:
+                axes.plot(
+                    *_columns([(c.step, c.order_before) for c in undone]), "x", color=color, ms=6, mew=1.8
+                )
+            ends.append((points[-1][1], f"layer {layer + 1}: {points[-1][1]}", color))
+        axes.set_ylim(bottom=0)
+        axes.set_xlabel("training step")
+        axes.set_ylabel("order (stored states)")
+        if len(ends) <= NAMED_LAYERS:
+            _label_ends(axes, ends)
+
+    return svg("orders", "Order of each layer over training", draw)
+
+
+def spectrum_plot(cut: CutRow) -> str:
+    """Hankel singular values at one cut, relative to the largest: kept in colour, cut off in grey."""
+    top = max(cut.singular_values, default=1.0) or 1.0
+    values = [max(v / top, 1e-9) for v in cut.singular_values]
+    floor = 10.0 ** math.floor(math.log10(min(values, default=1.0) * 0.999))
+    kept = cut.kept_values
+
+    def draw(axes: Any) -> None:
+        for start, part, color in (
+            (0, values[:kept], series_color(cut.layer)),
+            (kept, values[kept:], LOST),
+        ):
+            places = range(start + 1, start + 1 + len(part))
+            axes.bar(places, [v - floor for v in part], 0.86, bottom=floor, color=color)
+        if 0 < kept < len(values):
+            axes.axvline(kept + 0.5, color=INK, lw=1.2, ls=(0, (3, 2)))
+        axes.set_yscale("log")
+        axes.set_ylim(floor, 1.6)
+        axes.set_xlim(0.2, len(values) + 0.8)
+        axes.set_xlabel("state, most important first")
+        axes.grid(axis="x", visible=False)
+
+    name = f"spectrum-{cut.layer}-{cut.step}-{cut.order_before}-{cut.order_after}"
+    title = (
+        f"Hankel singular values of layer {cut.layer + 1} at step {cut.step}: {kept} of {len(values)} stay"
+    )
+    return svg(name, title, draw, width=3.1, height=1.8)
+
+
+def comparison_plot(comparison: Comparison) -> str:
+    """One bar from zero for each network, the number at its end."""
+    scored = [(row, row.score) for row in comparison.rows]
+    shown = [(row, value) for row, value in scored if value is not None]
+    percent = comparison.metric == "accuracy"
+
+    def draw(axes: Any) -> None:
+        limit = 1.2 * max((value for _, value in shown), default=1.0) or 1.0
+        for place, (row, value) in enumerate(shown):
+            main = row.name == "reduced"
+            axes.barh(place, value, 0.62, color=SERIES[0] if main else LOST)
+            text = f"{100 * value:.1f} %" if percent else f"{value:.3f}"
+            weight = "bold" if main else "normal"
+            axes.text(value + limit * 0.015, place, text, va="center", weight=weight)
+        names = [f"{r.name} ({range_text(r.orders)})" if r.orders else r.name for r, _ in shown]
+        axes.set_yticks(range(len(shown)), names)
+        axes.tick_params(axis="y", colors=INK)
+        axes.set_xticks([])
+        axes.spines["bottom"].set_visible(False)
+        axes.grid(visible=False)
+        axes.set_xlim(0, limit)
+        axes.invert_yaxis()
+
+    title = "Accuracy of each network" if percent else "Error (NRMSE) of each network, lower is better"
+    return svg("comparison", title, draw, height=0.25 + 0.46 * max(len(shown), 1))
+
+
+def loss_plot(training: Sequence[TrainingRow], cuts: Sequence[CutRow]) -> str:
+    """Training and held-out loss, with the accepted cuts as vertical lines."""
+    lines = (
+        ("training", LOST, 1.2, [(r.step, r.loss) for r in training]),
+        ("held-out", SERIES[0], 2.0, [(r.step, r.validation_loss) for r in training]),
+    )
+
+    def draw(axes: Any) -> None:
+        ends: list[tuple[float, str, str]] = []
+        for label, color, width, points in lines:
+            known = [(step, value) for step, value in points if value is not None and value > 0]
+            if known:
+                axes.plot(*_columns(known), color=color, lw=width)
+                ends.append((known[-1][1], label, SOFT if color == LOST else color))
+        _mark_cuts(axes, cuts)
+        axes.set_yscale("log")
+        _plain_log_ticks(axes.yaxis)
+        axes.set_xlabel("training step")
+        axes.set_ylabel("loss")
+        _label_ends(axes, ends)
+
+    return svg("loss", "Loss over training", draw)
+
+
+def metric_plot(training: Sequence[TrainingRow], cuts: Sequence[CutRow], *, metric: str) -> str:
+    """The held-out metric over training, with the accepted cuts as vertical lines."""
+    points = [(r.step, r.validation_metric) for r in training if r.validation_metric is not None]
+
+    def draw(axes: Any) -> None:
+        axes.plot(*_columns(points), color=SERIES[0])
+        _mark_cuts(axes, cuts)
+        axes.set_xlabel("training step")
+        axes.set_ylabel(f"held-out {metric}")
+
+    return svg("metric", f"Held-out {metric} over training", draw)
+
+
+def latency_plot(timings: Sequence[tuple[str, Timing]]) -> str:
+    """Distribution of the step time per backend: time logarithmic, share of steps in "nines".
+
+    Each line upwards is ten times rarer, so that the tail, which decides deadlines, has room.
+    """
+    top = max(math.log10(max((t.samples for _, t in timings), default=10)), 1.0)
+
+    def height(fraction: float) -> float:
+        return min(-math.log10(max(1 - fraction, 1e-12)), top)
+
+    def draw(axes: Any) -> None:
+        for index, (name, timing) in enumerate(timings):
+            times = [max(t, 1e-3) for t in timing.ecdf_us]
+            heights = [height(f) for f in timing.ecdf_fraction]
+            axes.plot(times, heights, color=series_color(index), label=name)
+        nines = [0.0, 0.5, *(1 - 10.0**-k for k in range(1, math.floor(top) + 1))]
+        axes.set_yticks([height(f) for f in nines], [f"{100 * f:.6g} %" for f in nines])
+        axes.set_ylim(0, top * 1.04)
+        axes.set_xscale("log")
+        _plain_log_ticks(axes.xaxis)
+        axes.set_xlabel("one step takes at most … µs")
+        axes.set_ylabel("share of steps")
+        axes.legend(
+            loc="lower left",
+            bbox_to_anchor=(-0.02, 1.0),
+            ncols=3,
+            handlelength=1.2,
+            columnspacing=1.2,
+            borderaxespad=0.2,
+        )
+
+    return svg("latency", "Share of steps that finish within a time, per backend", draw)
+
+
+def range_text(orders: Sequence[int]) -> str:
+    """``12`` where all layers agree, ``8–12`` where they do not."""
+    low, high = min(orders), max(orders)
+    return str(low) if low == high else f"{low}–{high}"
+
+
+def _columns(points: Sequence[tuple[float, float]]) -> tuple[list[float], list[float]]:
+    return [x for x, _ in points], [y for _, y in points]
+
+
+def _through_cuts(points: list[tuple[int, int]], cuts: Sequence[CutRow]) -> list[tuple[int, int]]:
+    """Evaluations are sparse; the order changes at the cuts between them."""
+    start = [] if points or not cuts else [(0, cuts[0].order_before)]
+    return sorted((dict(start + points) | {c.step: c.order_after for c in cuts}).items())
+
+
+def _mark_cuts(axes: Any, cuts: Sequence[CutRow]) -> None:
+    for step in sorted({c.step for c in cuts if c.accepted}):
+        axes.axvline(step, color=SOFT, lw=1.0, ls=(0, (2, 3)), zorder=1)
+
+
+def _label_ends(axes: Any, ends: list[tuple[float, str, str]]) -> None:
+    """Name each line at its right end, moved apart where two labels would touch."""
+    low, high = axes.get_ylim()
+    scale = math.log if axes.get_yscale() == "log" else float
+    taken = -1.0
+    for value, label, color in sorted(ends):
+        place = (scale(value) - scale(low)) / (scale(high) - scale(low))
+        taken = max(place, taken + 0.085)
+        at = {"xycoords": "axes fraction", "textcoords": "offset points", "va": "center"}
+        axes.annotate(label, (1.0, taken), xytext=(4, 0), color=color, **at)
+
+
+def _plain_log_ticks(axis: Any) -> None:
+    """0.1, 0.2, 0.5, 1 … in place of powers of ten."""
+    from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator
+
+    axis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0), numticks=8))
+    axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:.6g}"))
+    axis.set_minor_locator(NullLocator())

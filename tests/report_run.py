@@ -1,0 +1,210 @@
+"""A run folder as the stages leave it, with numbers shaped like those of a real run."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ssmith.devices.timing import summarise, summarise_deadlines
+from ssmith.measurement import Measurement, write_measurements
+
+LAYERS, WINDOW, ATTEMPTS = 2, (900, 1800), 4
+
+
+def write_run(folder: Path, *, period_s: float | None = None, seed: int = 0) -> Path:
+    """Fill ``folder`` with every file a report can read; a regression if there is a period."""
+    rng = np.random.default_rng(seed)
+    folder.mkdir(parents=True, exist_ok=True)
+    cuts = _cuts(rng)
+    rows = _training(rng, cuts, classification=period_s is None)
+    (folder / "metrics.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    _write(folder / "cuts.json", cuts)
+    _write(folder / "compare.json", _comparison(period_s is None))
+    _write(folder / "artifacts" / "manifest.json", _manifest())
+    _write(folder / "parity.json", {"rows": _parity()})
+    _write(folder / "provenance.json", {"seed": "0", "ssmith": "0.1.0", "torch": "2.13.0"})
+    _write(folder / "recipe.json", {"name": "digits", "model": {"order": 64, "layers": LAYERS}})
+    write_measurements(folder / "measurements.json", measurements(rng, period_s))
+    return folder
+
+
+def _write(path: Path, value: Any) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(json.dumps(value))
+
+
+def _spectrum(rng: np.random.Generator, order: int) -> list[float]:
+    decay = np.exp(-(np.linspace(0, 13, 2 * order) ** 0.8))
+    return sorted((2.3 * decay * rng.uniform(0.7, 1.3, 2 * order)).tolist(), reverse=True)
+
+
+def _cuts(rng: np.random.Generator) -> list[dict[str, Any]]:
+    orders, cuts = [64] * LAYERS, []
+    for attempt, step in enumerate(np.linspace(*WINDOW, ATTEMPTS).astype(int).tolist()):
+        for layer in range(LAYERS):
+            target = max(12, int(orders[layer] * 0.57))
+            if target == orders[layer]:
+                continue
+            sigma, before = _spectrum(rng, orders[layer]), 0.62 - 0.08 * attempt
+            accepted = (attempt, layer) != (1, 1)
+            after = before * (1 + (rng.uniform(-0.004, 0.02) if accepted else 0.31))
+            cuts.append(
+                {
+                    "step": step,
+                    "layer": layer,
+                    "order_before": orders[layer],
+                    "order_after": target,
+                    "singular_values": sigma,
+                    "criterion": "task-aware",
+                    "tail": sum(sigma[2 * target :]),
+                    "error_bound": None,
+                    "loss_before": before,
+                    "loss_after": after,
+                    "accepted": accepted,
+                    "reason": "" if accepted else "held-out loss rose by more than 10 %",
+                }
+            )
+            orders[layer] = target if accepted else orders[layer]
+    return cuts
+
+
+def _training(
+    rng: np.random.Generator, cuts: list[dict[str, Any]], *, classification: bool
+) -> list[dict[str, Any]]:
+    rows = []
+    for step in range(0, 4001, 100):
+        orders = [64] * LAYERS
+        for cut in cuts:
+            if cut["accepted"] and cut["step"] <= step:
+                orders[cut["layer"]] = cut["order_after"]
+        loss = 0.08 + 2.2 * np.exp(-step / 700)
+        score = 0.963 - 0.86 * np.exp(-step / 600) if classification else 0.42 + np.exp(-step / 500)
+        rows.append(
+            {
+                "step": step,
+                "loss": float(loss * rng.uniform(0.8, 1.2)),
+                "validation_loss": float(loss * 1.15 + 0.03 * rng.uniform()),
+                "validation_metric": float(score),
+                "orders": orders,
+                "learning_rate": float(4e-3 * np.cos(step / 4001 * np.pi / 2)),
+            }
+        )
+    return rows
+
+
+def _comparison(classification: bool) -> dict[str, Any]:
+    scores = (0.9648, 0.9611, 0.8952) if classification else (0.421, 0.433, 0.512)
+    sizes = ((64, 61.2, 33_930), (12, 38.4, 8_970), (12, 30.9, 8_970))
+    names = ("full", "reduced", "scratch")
+    rows = [
+        {
+            "name": name,
+            "orders": [order] * LAYERS,
+            "validation": score + 0.004,
+            "test": score,
+            "train_seconds": seconds,
+            "parameters": parameters,
+        }
+        for name, score, (order, seconds, parameters) in zip(names, scores, sizes, strict=True)
+    ]
+    metric = "accuracy" if classification else "nrmse"
+    return {"metric": metric, "higher_is_better": classification, "rows": rows}
+
+
+def _manifest() -> dict[str, Any]:
+    sizes = {
+        "digits.step.onnx": ("onnx-step", 41_233),
+        "digits.sequence.onnx": ("onnx-sequence", 42_871),
+        "digits.c": ("c-source", 118_402),
+        "digits.h": ("c-header", 5_120),
+        "digits.ssmc": ("ssmc", 37_952),
+    }
+    files = [
+        {
+            "path": path,
+            "kind": kind,
+            "precision": "float32",
+            "bytes": size,
+            "sha256": hashlib.sha256(path.encode()).hexdigest(),
+            "how": "built from the bundle's op list",
+        }
+        for path, (kind, size) in sizes.items()
+    ]
+    return {
+        "version": 1,
+        "name": "digits",
+        "bundle_sha256": hashlib.sha256(b"bundle").hexdigest(),
+        "files": files,
+        "toolchain": {"onnx": "1.23.2"},
+    }
+
+
+def _parity() -> list[dict[str, Any]]:
+    rows = []
+    for backend, artifact, error in (
+        ("native", "digits.c", 0.0),
+        ("native", "digits.ssmc", 0.0),
+        ("onnx", "digits.step.onnx", 3.1e-6),
+    ):
+        for case in ("validation_0", "noise"):
+            rows.append(
+                {
+                    "backend": backend,
+                    "artifact": artifact,
+                    "case": case,
+                    "max_abs": error,
+                    "relative": error / 7.3,
+                    "snr_db": float("inf") if error == 0 else 118.4,
+                    "worst_step": 91,
+                    "tolerance": 0.0 if backend == "native" else 1e-5,
+                    "passed": True,
+                    "reason": "",
+                }
+            )
+    rows.append(rows[-1] | {"backend": "executorch", "passed": False, "reason": "not run: not installed"})
+    return rows
+
+
+def measurements(rng: np.random.Generator, period_s: float | None) -> list[Measurement]:
+    """Three backends with a body and a heavy tail each."""
+    found = []
+    for backend, centre_ns in (("native", 1_900), ("onnx", 21_000), ("reference", 240_000)):
+        n = 20_000 if backend != "reference" else 8_000
+        body = centre_ns * rng.lognormal(0, 0.05, n)
+        spikes = rng.uniform(size=n) < 0.002
+        samples = (body + spikes * rng.pareto(2.0, n) * 12_000).astype(np.int64)
+        timing = summarise(samples, overhead_ns=25.0)
+        paced = samples[:2_000]
+        found.append(
+            Measurement(
+                target="host",
+                backend=backend,
+                precision="float64" if backend == "reference" else "float32",
+                metric_kind="latency",
+                artifact={"native": "digits.c", "onnx": "digits.step.onnx"}.get(backend),
+                clock="c" if backend == "native" else "python",
+                timer_overhead_us=0.025,
+                cold_start_us=1_100.0 if backend == "native" else 190_000.0,
+                load_us=0.8 if backend == "native" else 81_000.0,
+                first_step_us=9.1 * centre_ns / 1e3,
+                warmup_steps=750,
+                warmup_stable=True,
+                timing=timing,
+                deadline=period_s
+                and summarise_deadlines(
+                    paced, paced + 4_000, period_s=period_s, steady_mean_us=timing.mean_us
+                ),
+                python_step_p50_us=4.2 if backend == "native" else None,
+                flash_bytes={"native": 37_952, "onnx": 41_233}.get(backend),
+                ram_bytes=1_184 if backend == "native" else None,
+                peak_rss_bytes=1_900_000 if backend == "native" else 92_000_000,
+                pinned=True,
+                notes=["timed in C, compiled with the flags below"] if backend == "native" else [],
+                fingerprint={"cpu": "Example CPU", "compiler": "gcc 12.2", "python": "3.11"},
+            )
+        )
+    return found

@@ -1,0 +1,223 @@
+"""The report: complete from complete runs, honest about what is missing, safe with hostile text."""
+
+import json
+import re
+from html.parser import HTMLParser
+from importlib import resources
+from pathlib import Path
+
+import jsonschema
+import pytest
+
+from ssmith.errors import InputError
+from ssmith.report import build_report, render_html, report_schema, write_report
+from ssmith.report_data import CutRow, ReportData
+from tests.report_run import write_run
+
+VOID = {"meta", "link", "br", "use", "path", "img", "hr", "rect"}
+FILES = (
+    "metrics.jsonl",
+    "cuts.json",
+    "compare.json",
+    "artifacts/manifest.json",
+    "parity.json",
+    "measurements.json",
+)
+
+
+class Page(HTMLParser):
+    """Collects what the tests ask about, and that every element is closed."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.open: list[str] = []
+        self.ids: list[str] = []
+        self.links: list[str] = []
+        self.words: list[str] = []
+        self.elements: list[tuple[str, dict[str, str | None]]] = []
+        self.feed(text)
+
+    def handle_starttag(self, tag, attrs):
+        found = dict(attrs)
+        self.elements.append((tag, found))
+        if found.get("id"):
+            self.ids.append(str(found["id"]))
+        for name in ("href", "src", "xlink:href", "action", "data"):
+            if found.get(name):
+                self.links.append(str(found[name]))
+        if tag not in VOID:
+            self.open.append(tag)
+
+    def handle_startendtag(self, tag, attrs):
+        self.handle_starttag(tag, attrs)
+        if tag not in VOID:
+            self.open.pop()
+
+    def handle_endtag(self, tag):
+        if tag not in VOID:
+            assert self.open.pop() == tag
+
+    def handle_data(self, data):
+        self.words.append(data)
+
+
+@pytest.fixture(scope="module")
+def full(tmp_path_factory):
+    return write_run(tmp_path_factory.mktemp("run") / "digits-s0")
+
+
+@pytest.fixture(scope="module")
+def full_html(full):
+    return render_html(build_report(full))
+
+
+def test_headline_figures_come_from_the_files(full):
+    data = build_report(full)
+    assert data.problems == {}
+    assert data.name == "digits"
+    summary = data.summary
+    assert (summary.order_before, summary.order_after) == ([64, 64], [12, 12])
+    assert (summary.metric_full, summary.metric_reduced) == (0.9648, 0.9611)
+    assert summary.fastest_backend == "native"
+    native = next(m for m in data.measurements or [] if m.backend == "native")
+    assert native.timing is not None
+    assert summary.step_p50_us == native.timing.p50_us
+    assert (summary.parity_passed, summary.parity_run) == (6, 6)  # the row that did not run is no failure
+
+
+def test_report_json_follows_the_published_schema(full, tmp_path):
+    published = (resources.files("ssmith") / "report.schema.json").read_text("utf-8")
+    assert published == report_schema(), "run: python -m ssmith.report > ssmith/report.schema.json"
+    _, document = write_report(build_report(full), tmp_path)
+    written = json.loads(document.read_bytes(), parse_constant=pytest.fail)
+    validator = jsonschema.validators.validator_for(json.loads(published))
+    validator.check_schema(json.loads(published))
+    jsonschema.validate(written, json.loads(published))
+    assert ReportData.model_validate(written) == build_report(full)
+    written["cuts"][0]["order_after"] = "twelve"
+    with pytest.raises(jsonschema.ValidationError):
+        jsonschema.validate(written, json.loads(published))
+
+
+def test_page_is_self_contained_and_well_formed(full_html):
+    page = Page(full_html)
+    assert page.open == []
+    assert all(link.startswith("#") for link in page.links)
+    assert not re.search(r"https?://(?!www\.w3\.org/)|@import|<script|<link", full_html)
+    assert not re.search(r"url\((?!#)", full_html)
+    assert len(page.ids) == len(set(page.ids)), "two elements share an id"
+    targets = {link[1:] for link in page.links}
+    assert targets <= set(page.ids)
+
+
+def test_page_follows_light_and_dark_and_every_figure_speaks(full_html):
+    page = Page(full_html)
+    figures = [attributes for tag, attributes in page.elements if tag == "svg"]
+    assert len(figures) >= 11
+    assert all(f.get("role") == "img" and f.get("aria-label") for f in figures)
+    labels = [f["aria-label"] for f in figures]
+    assert len(labels) == len(set(labels))
+    drawings = "".join(re.findall(r"<svg.*?</svg>", full_html, flags=re.S))
+    fixed = set(re.findall(r"(?:fill|stroke): (#[0-9a-f]+)", drawings))
+    assert fixed == set(), "a colour that dark mode cannot change"
+    used = set(re.findall(r"var\((--[a-z0-9-]+)\)", full_html))
+    light, dark = full_html.split("prefers-color-scheme: dark", 1)
+    for variable in used:
+        assert f"{variable}:" in light and f"{variable}:" in dark
+    tables = [a for tag, a in page.elements if tag == "div" and a.get("class") == "table"]
+    assert all(a.get("role") == "region" and a.get("aria-label") for a in tables)
+
+
+def test_equal_data_gives_equal_bytes(full, full_html):
+    assert render_html(build_report(full)) == full_html
+
+
+def test_numbers_of_every_section_are_on_the_page(full_html):
+    words = " ".join("".join(Page(full_html).words).split())
+    for expected in ("96.1 %", "89.5 %", "64 → 36", "undone", "digits.step.onnx", "task-aware", "6 / 6"):
+        assert expected in words
+    assert "has no rate" in words and "Missed" not in words
+
+
+def test_model_with_a_rate_shows_its_deadlines(tmp_path):
+    run = write_run(tmp_path, period_s=1e-3)
+    data = build_report(run)
+    words = " ".join("".join(Page(render_html(data)).words).split())
+    assert "One frame every 1 ms" in words and "Missed" in words
+    assert "Error (NRMSE)" in words and "0.433" in words
+    assert data.summary.deadline_misses == 0
+
+
+@pytest.mark.parametrize("gone", FILES)
+def test_a_stage_that_did_not_run_says_so(tmp_path, gone):
+    run = write_run(tmp_path)
+    (run / gone).unlink()
+    data = build_report(run)
+    assert len(data.problems) == 1
+    (problem,) = data.problems.values()
+    assert problem.startswith("not run") and Path(gone).name in problem
+
+
+@pytest.mark.parametrize("broken", FILES)
+@pytest.mark.parametrize("content", ["", "{", "[1]\n", "null\n", '{"rows": 3, "files": 3}\n', "\udcff"])
+def test_a_damaged_file_costs_its_section_only(tmp_path, broken, content):
+    run = write_run(tmp_path)
+    (run / broken).write_bytes(content.encode("utf-8", "surrogateescape"))
+    data = build_report(run)
+    assert len(data.problems) <= 1
+    assert all(text.startswith("unreadable") for text in data.problems.values())
+    assert sum(getattr(data, part) is None for part in data.problems) == len(data.problems)
+
+
+def test_an_empty_folder_makes_a_page(tmp_path):
+    data = build_report(tmp_path)
+    page, document = write_report(data, tmp_path)
+    parsed = Page(page.read_text("utf-8"))
+    assert parsed.open == []
+    assert len(json.loads(document.read_bytes())["problems"]) == len(FILES)
+    assert all(problem in "".join(parsed.words) for problem in data.problems.values())
+
+
+def test_half_a_line_of_a_killed_run_is_left_out(tmp_path):
+    run = write_run(tmp_path)
+    path = run / "metrics.jsonl"
+    whole = build_report(run).training
+    path.write_bytes(path.read_bytes()[:-20])
+    assert whole is not None
+    assert build_report(run).training == whole[:-1]
+
+
+def test_text_from_files_cannot_become_markup(tmp_path):
+    run = write_run(tmp_path)
+    attack = "<script>alert(1)</script>"
+    for name, path in (("parity.json", ("rows", 0, "case")), ("compare.json", ("rows", 1, "name"))):
+        document = json.loads((run / name).read_text())
+        document[path[0]][path[1]][path[2]] = attack
+        (run / name).write_text(json.dumps(document))
+    (run / "provenance.json").write_text(json.dumps({attack: attack}))
+    html = render_html(build_report(run))
+    assert "<script" not in html and "&lt;script&gt;" in html
+
+
+def test_a_file_is_no_run_folder(tmp_path):
+    path = tmp_path / "x"
+    path.write_text("")
+    with pytest.raises(InputError, match="not a folder"):
+        build_report(path)
+
+
+def test_cut_row_counts_real_and_complex_spectra():
+    row = CutRow(
+        step=1,
+        layer=0,
+        order_before=4,
+        order_after=2,
+        singular_values=[8, 4, 2, 1, 1, 0.5, 0.25, 0.25],
+        loss_before=0.5,
+        loss_after=0.6,
+        accepted=True,
+    )
+    assert row.kept_values == 4
+    assert row.share_cut == pytest.approx(2 / 17)
+    assert row.cost == pytest.approx(0.2)
+    assert row.model_copy(update={"singular_values": [3.0, 2.0, 1.0, 1.0]}).kept_values == 2
