@@ -1,7 +1,8 @@
-"""What the statistics and the held-out check need to know about a batch: its inputs, its lengths, its device."""
+"""What statistics and the held-out check need to know about a batch: inputs, lengths, device."""
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable, Iterable
 from typing import Any, NamedTuple
 
@@ -68,7 +69,10 @@ def take(batches: Iterable[Any], sequences: int | None, model: nn.Module) -> lis
 
 
 def moved(batch: Any, device: torch.device) -> Any:
-    """A batch with its tensors on a device; what has no `to` stays as it is."""
-    if isinstance(batch, tuple | list) and type(batch) in (tuple, list):
-        return tuple(moved(part, device) for part in batch)
+    """A batch with its tensors on a device: inside tuples, lists and dataclasses too; the rest as it is."""
+    if type(batch) in (tuple, list):
+        return type(batch)(moved(part, device) for part in batch)
+    if dataclasses.is_dataclass(batch) and not isinstance(batch, type):
+        fields = [field.name for field in dataclasses.fields(batch)]
+        return dataclasses.replace(batch, **{name: moved(getattr(batch, name), device) for name in fields})
     return batch.to(device) if hasattr(batch, "to") else batch

@@ -165,9 +165,7 @@ class Cutter:
             multiple=self.multiple,
         )
 
-    def _refused(
-        self, name: str, order: int, reduction: Reduction, reason: str, loss: float
-    ) -> LayerCut:
+    def _refused(self, name: str, order: int, reduction: Reduction, reason: str, loss: float) -> LayerCut:
         return LayerCut(
             name,
             order,

@@ -34,4 +34,5 @@ def order_goal(start: int, end: int, attempt: int, attempts: int) -> int:
     r"""The order that cut k of K goes to: N (r/N)^{k/K}, rounded; the last one is r exactly."""
     if attempt >= attempts:
         return end
-    return max(end, round(start * (end / start) ** (attempt / attempts)))
+    between: float = start * (end / start) ** (attempt / attempts)
+    return max(end, round(between))

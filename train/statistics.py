@@ -29,6 +29,7 @@ from ssmith.train.layers import LRU
 from ssmith.train.model import valid_steps
 from ssmith.train.scan import adjoint_states, scan_states
 
+
 @dataclass(frozen=True, eq=False)
 class Statistics:
     """Empirical Gramians of one layer, float64, planar.
@@ -148,7 +149,9 @@ class _Sums:
                 )
             mask = valid_steps(lengths.cpu(), steps)
         with torch.no_grad():
-            lam, b, c = (t.detach().cpu() for t in (self.layer.poles(), self.layer.input_matrix(), self.layer.C))
+            lam, b, c = (
+                t.detach().cpu() for t in (self.layer.poles(), self.layer.input_matrix(), self.layer.C)
+            )
             self.states += _second_moment(scan_states(u.float().cpu(), lam, b), mask)
             if e is not None:
                 moment = _second_moment(adjoint_states(e.float().cpu(), lam, c), mask)

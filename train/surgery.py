@@ -64,7 +64,8 @@ def exchange(
     basis = _basis(reduction, loaded)
     replaced: Replaced = {}
     for name, old in loaded.replaced.items():
-        new = loaded.parameters[name].requires_grad_(old.requires_grad)
+        new = loaded.parameters[name]
+        new.requires_grad_(old.requires_grad)
         replaced[old] = new
         if old in optimizer.state:
             state = optimizer.state.pop(old)

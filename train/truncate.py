@@ -201,9 +201,9 @@ class Truncator:
             if layer.order > self.ends[name]:
                 why = next((row.reason for row in report.layers if row.layer == name), "it was not cut")
                 raise OrderNotReachedError(
-                    f"layer {name!r} still has {layer.order} states after the last cut, {self.ends[name]} were "
-                    f"asked for: {why}. Raise reduce.order or reduce.max_loss_increase, move reduce.window, or "
-                    "write reduce.allow_larger = true to accept it",
+                    f"layer {name!r} still has {layer.order} states after the last cut, not the "
+                    f"{self.ends[name]} asked for: {why}. Raise reduce.order or reduce.max_loss_increase, "
+                    "move reduce.window, or write reduce.allow_larger = true to accept it",
                     report,
                 )
 
@@ -235,7 +235,9 @@ def _ends(
     assert order is not None  # one of the two is given
     orders = [order] * len(layers) if isinstance(order, int) else list(order)
     if len(orders) != len(layers) or any(r < 1 for r in orders):
-        raise InputError(f"order = {order} for {len(layers)} LRU layers: one number, or one a layer, all >= 1")
+        raise InputError(
+            f"order = {order} for {len(layers)} LRU layers: one number, or one a layer, all >= 1"
+        )
     return {name: _slots(r, minimum, multiple) for name, r in zip(layers, orders, strict=True)}
 
 

@@ -1,0 +1,96 @@
+"""A recipe's loss, its relevant outputs and its metric, as functions of (network, batch)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import cast
+
+import torch
+from torch import Tensor, nn
+
+from ssmith.recipe import Recipe
+from ssmith.train.batches import Loss, Outputs
+from ssmith.train.data import collate
+from ssmith.train.loss import metric, objective
+from ssmith.train.model import Network, valid_steps
+from ssmith.train.splits import SequenceSet
+
+Tensors = tuple[Tensor, Tensor, Tensor]  # x (batch, T, U), y, lengths (batch,)
+
+# Sequences evaluated at once; a constant, so that sums are taken in the same order everywhere.
+EVALUATION_BATCH = 100
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """Loss (mean over batches, weighted by sequences) and metric over a set."""
+
+    loss: float
+    metric: float
+
+
+def loss_function(recipe: Recipe) -> Loss:
+    """(network, batch) → the recipe's training loss, a scalar."""
+
+    def loss(network: nn.Module, batch: Tensors) -> Tensor:
+        x, y, lengths = batch
+        return loss_of_outputs(recipe, cast(Network, network), network(x, lengths), y, lengths)
+
+    return loss
+
+
+def loss_of_outputs(
+    recipe: Recipe, network: Network, outputs: Tensor, targets: Tensor, lengths: Tensor
+) -> Tensor:
+    """The training loss of outputs (batch, T, Y) that the network, maybe wrapped, has computed."""
+    criterion = objective(
+        recipe.task,
+        recipe.pooling,
+        scale=network.output_std,
+        ignore_first=recipe.train.ignore_first,
+    )
+    return criterion(outputs, targets, lengths)
+
+
+def outputs_function(recipe: Recipe) -> Outputs:
+    """(network, batch) → the outputs that the loss looks at, all others zero, in units of the loss."""
+
+    def outputs(network: nn.Module, batch: Tensors) -> Tensor:
+        x, _, lengths = batch
+        y: Tensor = network(x, lengths) / cast(Network, network).output_std
+        counted = valid_steps(lengths, x.shape[1])
+        if recipe.task == "classification" and recipe.pooling != "none":
+            counted = counted & ~valid_steps(lengths - 1, x.shape[1])
+        else:
+            counted[:, : recipe.train.ignore_first] = False
+        return y * counted[..., None]
+
+    return outputs
+
+
+@torch.no_grad()
+def evaluate(recipe: Recipe, network: Network, data: SequenceSet, device: torch.device) -> Evaluation:
+    """Run a set through the network in evaluation mode; its modes are as before afterwards."""
+    loss_sum, gathered = 0.0, metric(recipe.task, recipe.pooling, ignore_first=recipe.train.ignore_first)
+    training = network.training
+    network.eval()
+    for x, y, lengths in in_batches(data, device):
+        out = network(x, lengths)
+        loss_sum += len(x) * float(loss_of_outputs(recipe, network, out, y, lengths))
+        gathered.add(out, y, lengths)
+    network.train(training)
+    return Evaluation(loss_sum / len(data), gathered.value())
+
+
+def in_batches(data: SequenceSet, device: torch.device, sequences: int | None = None) -> Iterator[Tensors]:
+    """The first sequences of a set, in order, as padded batches on a device."""
+    count = len(data) if sequences is None else min(sequences, len(data))
+    for first in range(0, count, EVALUATION_BATCH):
+        yield on_device(data, range(first, min(first + EVALUATION_BATCH, count)), device)
+
+
+def on_device(data: SequenceSet, indices: range | list[int], device: torch.device) -> Tensors:
+    """Some sequences of a set as one padded batch on a device."""
+    batch = collate(data, list(indices))
+    return batch.x.to(device), batch.y.to(device), batch.lengths.to(device)

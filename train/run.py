@@ -1,0 +1,317 @@
+"""One training run in memory and on disk: how it starts, what it writes, how it goes on after a kill."""
+
+from __future__ import annotations
+
+import gc
+import hashlib
+import json
+import os
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from lightning_fabric import Fabric
+
+from ssmith.errors import InputError, SsmithError
+from ssmith.files import write_atomic
+from ssmith.recipe import Recipe
+from ssmith.train.accelerator import shared_by
+from ssmith.train.checkpoint import Checkpoint, cloned, optimizer_entries, restore_optimizer
+from ssmith.train.cuts import CutReport
+from ssmith.train.evaluate import evaluate, in_batches, loss_function, outputs_function
+from ssmith.train.loggers import Logger, open_loggers
+from ssmith.train.model import Network, build_network, parameter_groups
+from ssmith.train.splits import SequenceSet, Splits
+from ssmith.train.truncate import OrderNotReachedError, Truncator
+
+
+@dataclass(frozen=True)
+class Best:
+    """The best evaluation since the last cut that stands."""
+
+    step: int
+    loss: float
+    metric: float
+
+
+class Run:
+    """A network, its optimiser and truncator, where they are, and the folder they are written to.
+
+    Args:
+        recipe: task, model, train and reduce are used.
+        splits: the data.
+        folder: of the run; made if missing.
+        seed: of weights, batches and dropout.
+        threads: of the CPU, recorded.
+        fabric: launched.
+        digest: of all that decides the result.
+    """
+
+    def __init__(
+        self,
+        recipe: Recipe,
+        splits: Splits,
+        folder: Path,
+        *,
+        seed: int,
+        threads: int,
+        fabric: Fabric,
+        digest: str,
+    ) -> None:
+        self.recipe, self.splits, self.folder, self.seed = recipe, splits, folder, seed
+        self.threads, self.fabric, self.digest = threads, fabric, digest
+        self.writes = fabric.is_global_zero
+        self.step = 0
+        self.best: Best | None = None
+        self.rows: list[dict[str, Any]] = []
+        self.cut_rows: list[dict[str, Any]] = []
+        self.loss_sum = torch.zeros((), dtype=torch.float64)
+        self.loss_steps = 0
+        self.loggers: list[Logger] = []
+
+    def start(self, last: Checkpoint | None) -> None:
+        """Begin, or go on from a checkpoint; files are set back to what they were then."""
+        orders = None if last is None else last.orders
+        self.network = fresh_network(self.recipe, self.splits, self.seed, orders)
+        if last is not None:
+            self.network.load_state_dict(last.model)
+        self.network.to(self.fabric.device)
+        self.optimizer = torch.optim.AdamW(parameter_groups(self.network, self.recipe.train))
+        self.rates = [float(group["lr"]) for group in self.optimizer.param_groups]
+        self.truncator = self._truncator()
+        if last is not None:
+            self._continue(last)
+        self.wrap()
+        if self.writes:
+            self._tidy()
+            self.loggers = open_loggers(
+                self.recipe.train.loggers,
+                self.folder,
+                f"{self.recipe.name}-{self.digest[:6]}-s{self.seed}",
+                self.rows,
+            )
+
+    def wrap(self) -> None:
+        """(Re-)register with Fabric: DDP remembers the shapes of the parameters that it was built with."""
+        self.model = self.stepper = None
+        gc.collect()  # an old DDP wrapper in a reference cycle would go on hooking shared parameters
+        self.model, self.stepper = self.fabric.setup(self.network, self.optimizer)
+
+    def set_learning_rate(self, factor: float) -> None:
+        """Scale every group's own rate."""
+        for group, rate in zip(self.optimizer.param_groups, self.rates, strict=True):
+            group["lr"] = rate * factor
+
+    def add_loss(self, loss: torch.Tensor) -> None:
+        """Count a step's loss into the mean that the next evaluation logs."""
+        self.loss_sum = self.loss_sum + loss.detach().to(self.loss_sum)
+        self.loss_steps += 1
+
+    def cut(self) -> None:
+        """Let the truncator cut if it is time; write down what it did.
+
+        Raises:
+            OrderNotReachedError: the explicit order was not reached.
+        """
+        if self.truncator is None:
+            return
+        try:
+            report = self.truncator.step(self.step)
+        except OrderNotReachedError as error:
+            self._record(error.report)
+            raise
+        if report is not None:
+            self._record(report)
+
+    def evaluate(self) -> None:
+        """Log a row; keep the network if it is the best so far."""
+        train_loss = float(self.fabric.all_reduce(self.loss_sum, reduce_op="mean")) / max(1, self.loss_steps)
+        self.require_finite()
+        self.loss_sum, self.loss_steps = torch.zeros_like(self.loss_sum), 0
+        if not self.writes:
+            return
+        found = evaluate(self.recipe, self.network, self.splits.validation, self.fabric.device)
+        row = {
+            "step": self.step,
+            "train_loss": train_loss,
+            "validation_loss": found.loss,
+            "validation_metric": found.metric,
+            "learning_rate": max(float(group["lr"]) for group in self.optimizer.param_groups),
+            "orders": list(self.network.orders),
+        }
+        self.rows.append(row)
+        _append(self.folder / "metrics.jsonl", row)
+        for log in self.loggers:
+            log(row)
+        candidate = Best(self.step, found.loss, found.metric)
+        if self.best is None or self._better(candidate, self.best):
+            self.best = candidate
+            self._checkpoint(cloned(self.network.state_dict())).write(self.folder / "best.safetensors")
+
+    def save(self) -> None:
+        """Write the checkpoint that a killed run goes on from."""
+        self.require_finite()
+        if self.writes:
+            entries = optimizer_entries(self.network, self.optimizer)
+            self._checkpoint(self.network.state_dict(), entries).write(self.folder / "last.safetensors")
+
+    def require_finite(self) -> None:
+        """Raise if a loss since the last evaluation was not finite.
+
+        Raises:
+            SsmithError: the training has diverged; earlier checkpoints are untouched.
+        """
+        if not bool(self.loss_sum.isfinite()):
+            raise SsmithError(
+                f"the training loss stopped being finite in the steps up to {self.step}; lower "
+                f"train.learning_rate (now {self.recipe.train.learning_rate:g}) or train.gradient_clip, or raise "
+                "train.warmup"
+            )
+
+    def _truncator(self) -> Truncator | None:
+        recipe, settings = self.recipe, self.recipe.reduce
+        if settings.order is None and settings.tolerance is None:
+            return None
+        return Truncator(
+            self.network,
+            self.optimizer,
+            _Batches(self.splits.train, self.fabric.device, settings.sequences),
+            total_steps=recipe.train.steps,
+            order=settings.order,
+            tolerance=settings.tolerance,
+            criterion=settings.criterion,
+            window=settings.window,
+            cuts=settings.cuts,
+            gate=settings.gate,
+            minimum_order=settings.minimum_order,
+            multiple=settings.multiple,
+            sequences=settings.sequences,
+            moments=settings.moments,
+            loss_fn=loss_function(recipe),
+            held_out=_Batches(self.splits.validation, self.fabric.device, None),
+            max_loss_increase=settings.max_loss_increase,
+            outputs=outputs_function(recipe),
+            on_cut=lambda replaced: self.wrap(),
+            allow_larger=settings.allow_larger,
+            seed=self.seed,
+            share=shared_by(self.fabric),
+        )
+
+    def _continue(self, last: Checkpoint) -> None:
+        facts = last.facts
+        self.step = last.step
+        restore_optimizer(self.network, self.optimizer, last.optimizer)
+        self.best = None if facts["best"] is None else Best(**facts["best"])
+        self.loss_sum = torch.tensor(facts["loss_sum"], dtype=torch.float64)
+        self.loss_steps = facts["loss_steps"]
+        if self.truncator is not None:
+            self.truncator.load_state_dict(facts["truncator"])
+        if self.fabric.strategy.precision.state_dict():
+            self.fabric.strategy.precision.load_state_dict(facts["scaler"])
+        self.rows = [row for row in read_rows(self.folder / "metrics.jsonl") if row["step"] <= self.step]
+        cuts = self.folder / "cuts.json"
+        if cuts.exists():
+            self.cut_rows = [row for row in json.loads(cuts.read_text()) if row["step"] <= self.step]
+
+    def _tidy(self) -> None:
+        """Set the run's files back to where the run is; remove what a killed write has left behind."""
+        for name in ("metrics.jsonl", "cuts.json", "metrics.csv", "best.safetensors", "last.safetensors"):
+            for leftover in self.folder.glob(f".{name}.*"):
+                leftover.unlink(missing_ok=True)
+        lines = "".join(json.dumps(row) + "\n" for row in self.rows)
+        write_atomic(self.folder / "metrics.jsonl", lines.encode())
+        self._write_cuts()
+
+    def _record(self, report: CutReport) -> None:
+        self.cut_rows += report.as_json()
+        if self.writes:
+            self._write_cuts()
+        if report.accepted:
+            self.best = None
+
+    def _write_cuts(self) -> None:
+        write_atomic(self.folder / "cuts.json", (json.dumps(self.cut_rows, indent=1) + "\n").encode())
+
+    def _better(self, a: Best, b: Best) -> bool:
+        """By the metric; by the loss where that ties."""
+        sign = 1 if self.recipe.task == "classification" else -1
+        return (sign * a.metric, -a.loss) > (sign * b.metric, -b.loss)
+
+    def _checkpoint(
+        self, model: dict[str, torch.Tensor], entries: dict[str, dict[str, torch.Tensor]] | None = None
+    ) -> Checkpoint:
+        facts = {
+            "best": None if self.best is None else asdict(self.best),
+            "loss_sum": float(self.loss_sum),
+            "loss_steps": self.loss_steps,
+            "truncator": None if self.truncator is None else self.truncator.state_dict(),
+            "scaler": self.fabric.strategy.precision.state_dict(),
+            "threads": self.threads,
+        }
+        return Checkpoint(self.step, self.network.orders, self.digest, model, entries or {}, facts)
+
+
+class _Batches:
+    """The first sequences of a set as batches; can be iterated any number of times."""
+
+    def __init__(self, data: SequenceSet, device: torch.device, sequences: int | None) -> None:
+        self._arguments = (data, device, sequences)
+
+    def __iter__(self) -> Any:
+        return in_batches(*self._arguments)
+
+
+def fresh_network(
+    recipe: Recipe, splits: Splits, seed: int, orders: tuple[int, ...] | None = None
+) -> Network:
+    """The recipe's network for this data, normalisation filled in; `orders` where cuts have changed them."""
+    network = build_network(
+        recipe.model,
+        len(splits.inputs),
+        len(splits.outputs),
+        pooling=recipe.pooling,
+        seed=seed,
+        orders=orders,
+    )
+    if recipe.model.encoder == "linear":
+        network.set_normalisation(input_mean=splits.input_mean, input_std=splits.input_std)
+    network.set_normalisation(output_mean=splits.output_mean, output_std=splits.output_std)
+    return network
+
+
+def run_digest(recipe: Recipe, splits: Splits, seed: int) -> str:
+    """Hash of all that decides the result of a training: settings, data, seed."""
+    sections = recipe.model_dump(mode="json", include={"task", "model", "train", "reduce"})
+    sections["train"].pop("loggers")
+    found = hashlib.sha256(json.dumps([sections, seed], sort_keys=True).encode())
+    for part in (splits.train, splits.validation, splits.test):
+        found.update(part.lengths.tobytes())
+        targets = part.targets if isinstance(part.targets, tuple) else (part.targets,)
+        for array in (*part.inputs, *targets):
+            found.update(array.tobytes())
+    return found.hexdigest()
+
+
+def read_rows(path: Path) -> list[dict[str, Any]]:
+    """Whole lines of a JSON-lines file; a killed process may have left half of one behind them."""
+    rows: list[dict[str, Any]] = []
+    if path.exists():
+        for line in path.read_text().splitlines(keepends=True):
+            if not line.endswith("\n"):
+                break
+            rows.append(json.loads(line))
+    return rows
+
+
+def _append(path: Path, row: dict[str, Any]) -> None:
+    try:
+        with path.open("a") as file:
+            file.write(json.dumps(row) + "\n")
+            file.flush()
+            os.fsync(file.fileno())
+    except OSError as error:
+        raise InputError(
+            f"cannot write {path}: {error.strerror or error}. Free some space; then the same command goes on "
+            "from the last checkpoint"
+        ) from error
