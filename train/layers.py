@@ -17,7 +17,7 @@ from ssmith.system import System
 from ssmith.train.scan import lru_scan
 
 MAX_RADIUS = 1 - 1e-5  # every |λ| ends at or below this: the memory is at most 1e5 steps
-MIN_RADIUS = 1e-6  # log(-log|λ|) stays finite; an exact λ = 0 is reached through ``pole_offset``
+MIN_RADIUS = 1e-6  # keeps log(-log|λ|) finite; smaller poles, 0 too, are reached through ``pole_anchor``
 
 
 @dataclass(frozen=True, eq=False)
@@ -28,7 +28,7 @@ class LoadedSystem:
 
     Args:
         replaced: name → parameter that was there before.
-        parameters: name → new parameter, the same names.
+        parameters: name → new parameter, the same names; D only if its values changed.
         scale: factor of each mode, shape (N,).
         gamma_old: exp(gamma_log) before, shape (N before,).
         gamma_new: exp(gamma_log) after, shape (N,).
@@ -46,7 +46,9 @@ class LRU(nn.Module):
 
     .. math:: x_k = \Lambda x_{k-1} + \Gamma B u_k, \qquad y_k = \mathrm{Re}(C x_k) + D \circ u_k
 
-    with λ = exp(-exp(nu_log) + i theta). States and matrices are real and planar: x is
+    with λ = exp(-exp(nu_log) + i theta), up to a constant of float32 rounding size: ``pole_anchor`` holds
+    (nu_log, theta, λ) of the start or of the loaded system, and λ moves from there, so that a system's
+    poles come back to the last bit although nu_log and theta are float32. States and matrices are real and planar: x is
     [Re x (N) | Im x (N)], B is [Re B; Im B] (2N, H), C is [Re C, -Im C] (H, 2N).
 
     The poles are computed in float64 on the CPU, held at \|λ\| ≤ ``MAX_RADIUS`` and rounded to float32
@@ -73,7 +75,7 @@ class LRU(nn.Module):
     B: nn.Parameter  # (2N, H), without γ
     C: nn.Parameter  # (H, 2N)
     D: nn.Parameter  # (H,)
-    pole_offset: Tensor  # (2, N): what float32 nu_log and theta cannot say of a loaded system's poles
+    pole_anchor: Tensor  # (4, N): nu_log, theta, Re λ, Im λ
 
     def __init__(
         self,
@@ -101,11 +103,13 @@ class LRU(nn.Module):
         nu_log = torch.log(-0.5 * torch.log(squared.clamp(min=MIN_RADIUS**2)))
         self.nu_log = nn.Parameter(nu_log.float())
         self.theta = nn.Parameter((max_phase * uniform()).float())
+        start = self.nu_log.detach(), self.theta.detach()
+        lam = torch.from_numpy(_representable(_polar(*(t.double() for t in start)).numpy()))
+        self.register_buffer("pole_anchor", torch.stack([*start, *lam]))
         self.gamma_log = nn.Parameter((0.5 * torch.log(-torch.expm1(-2 * nu_log.exp()))).float())
         self.B = nn.Parameter(normal(2 * order, width) / math.sqrt(2 * width))
         self.C = nn.Parameter(normal(width, 2 * order) / math.sqrt(order))
         self.D = nn.Parameter(normal(width))
-        self.register_buffer("pole_offset", torch.zeros(2, order))
 
     @property
     def width(self) -> int:
@@ -119,8 +123,8 @@ class LRU(nn.Module):
 
     def poles(self) -> Tensor:
         """λ as everyone sees it: rows [Re; Im], shape (2, N), float32, on the parameters' device."""
-        nu_log, theta, offset = (t.cpu().double() for t in (self.nu_log, self.theta, self.pole_offset))
-        free: Tensor = _polar(nu_log, theta) + offset
+        nu_log, theta, anchor = (t.cpu().double() for t in (self.nu_log, self.theta, self.pole_anchor))
+        free: Tensor = anchor[2:] + (_polar(nu_log, theta) - _polar(anchor[0], anchor[1]))
         rounded: Tensor = _Round.apply(free)  # type: ignore[no-untyped-call]
         return rounded.to(self.nu_log.device)
 
@@ -142,8 +146,9 @@ class LRU(nn.Module):
             y, x = lru_scan(u, self.poles().to(u.dtype), self.input_matrix(), self.C, x)
             return y + self.D * u, x
 
-    def step(self, u: Tensor, x: Tensor) -> tuple[Tensor, Tensor]:
-        """One frame: u (batch, H), x (batch, 2N) → y (batch, H), next x."""
+    def step(self, u: Tensor, x: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        """One frame: u (batch, H), x (batch, 2N) or None if fresh → y (batch, H), next x."""
+        x = self.initial_state(len(u)) if x is None else x
         re, im = self.poles().to(u.dtype)
         x_re, x_im = x.chunk(2, dim=-1)
         turned = torch.cat([re * x_re - im * x_im, im * x_re + re * x_im], dim=-1)
@@ -165,9 +170,9 @@ class LRU(nn.Module):
     def load_system(self, system: System, *, rescale: bool = True) -> LoadedSystem:
         """Become ``system``, of any order, through new Parameters; the poles are its own to the last bit.
 
-        A new Parameter is needed because autograd and DDP remember the shape of the old one. D keeps its
-        Parameter (its shape never changes) and takes the system's values. Poles beyond ``MAX_RADIUS``
-        are moved to it. To undo, ``put`` what ``tensors`` returned before.
+        New ones are needed because autograd and DDP remember the shape of the old; those are not written
+        to, so to undo, ``put`` what ``tensors`` returned before. D stays if its values are the same, as
+        after a reduction. Poles beyond ``MAX_RADIUS`` are moved to it.
 
         Args:
             system: H inputs, H outputs, diagonal D, no leading dimensions.
@@ -191,12 +196,13 @@ class LRU(nn.Module):
             "B": np.concatenate([b.real, b.imag]),
             "C": np.concatenate([c.real, -c.imag], axis=1),
         }
+        if np.any(d != _numpy(self.D)):
+            arrays["D"] = d
         new = {name: nn.Parameter(self._tensor(a)) for name, a in arrays.items()}
-        free = _polar(new["nu_log"].cpu().double(), new["theta"].cpu().double()).numpy()
         gamma_old = np.exp(_numpy(self.gamma_log))
         old = {name: getattr(self, name) for name in new}
-        self.put({**new, "pole_offset": self._tensor(lam - free)})
-        self.D.copy_(self._tensor(d))
+        anchor = torch.stack([new["nu_log"].detach(), new["theta"].detach(), *self._tensor(lam)])
+        self.put({**new, "pole_anchor": anchor})
         return LoadedSystem(old, new, scale, gamma_old, np.exp(_numpy(self.gamma_log)))
 
     def tensors(self) -> dict[str, Tensor]:

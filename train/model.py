@@ -44,8 +44,8 @@ class Block(nn.Module):
         """Frames v (batch, T, H), mask (batch, T) True where valid, or None → (batch, T, H)."""
         return v + self._mixed(self.ssm(self.norm(v, mask)))
 
-    def step(self, v: Tensor, x: Tensor) -> tuple[Tensor, Tensor]:
-        """One frame: v (batch, H), x (batch, 2N) → (batch, H), next x; in evaluation mode."""
+    def step(self, v: Tensor, x: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        """One frame: v (batch, H), x (batch, 2N) or None if fresh → (batch, H), next x; no dropout."""
         y, x = self.ssm.step(self.norm(v), x)
         return v + self._mixed(y), x
 
@@ -152,17 +152,17 @@ class Network(nn.Module):
             state |= {"pool_sum": zeros, "pool_count": zeros.new_zeros(batch, 1)}
         return state
 
-    def step(self, u: Tensor, state: State) -> tuple[Tensor, dict[str, Tensor]]:
-        """One frame: u (batch, U) → y (batch, Y), next state; in evaluation mode."""
+    def step(self, u: Tensor, state: State | None = None) -> tuple[Tensor, dict[str, Tensor]]:
+        """One frame: u (batch, U), state or None if fresh → y (batch, Y), next state; in evaluation mode."""
+        state = self.initial_state(len(u)) if state is None else state
         after: dict[str, Tensor] = {}
         v = self.encoder((u - self.input_mean) / self.input_std)
         for i, block in enumerate(self.blocks):
             assert isinstance(block, Block)
             v, after[f"state_{i}"] = block.step(v, state[f"state_{i}"])
         if self.pool is not None:
-            v, after["pool_sum"], after["pool_count"] = self.pool.step(
-                v, state["pool_sum"], state["pool_count"]
-            )
+            pooled = (state["pool_sum"], state["pool_count"])
+            v, (after["pool_sum"], after["pool_count"]) = self.pool.step(v, pooled)
         return self.head(v) * self.output_std + self.output_mean, after
 
 

@@ -33,10 +33,13 @@ class Pool(nn.Module):
         """Frames v (batch, T, H) → y (batch, T, H)."""
         return decayed_sum(v, self.decay) / _like(_weights(v.shape[1], self.decay), v)[:, None]
 
-    def step(self, v: Tensor, total: Tensor, count: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """One frame: v (batch, H), s (batch, H), w (batch, 1) → y, next s, next w."""
+    def step(
+        self, v: Tensor, state: tuple[Tensor, Tensor] | None = None
+    ) -> tuple[Tensor, tuple[Tensor, Tensor]]:
+        """One frame: v (batch, H), state (s (batch, H), w (batch, 1)) or None if fresh → y, next state."""
+        total, count = (torch.zeros_like(v), torch.zeros_like(v[:, :1])) if state is None else state
         total, count = self.decay * total + v, self.decay * count + 1
-        return total / count, total, count
+        return total / count, (total, count)
 
 
 def decayed_sum(v: Tensor, decay: float) -> Tensor:
