@@ -112,8 +112,8 @@ def _record(
     if not spread * MARGIN < WORST:
         raise SsmithError(
             f"golden case {given.name!r}: evaluations of the same model differ by {spread:.1e} of its "
-            "largest output, so float32 does not carry it. Look for inputs whose mean is far above their standard "
-            "deviation, or weights that exploded"
+            "largest output, so float32 does not carry it. Look for inputs whose mean is far above their "
+            "standard deviation, or weights that exploded"
         )
     meta = GoldenMeta(name=given.name, relative_tolerance=max(TOLERANCE, MARGIN * spread))
     return meta, {"input": frames.numpy(), "output": whole.numpy(), "streamed": streamed.numpy()}

@@ -46,14 +46,16 @@ class LRU(nn.Module):
 
     .. math:: x_k = \Lambda x_{k-1} + \Gamma B u_k, \qquad y_k = \mathrm{Re}(C x_k) + D \circ u_k
 
-    with λ = exp(-exp(nu_log) + i theta), up to a constant of float32 rounding size: ``pole_anchor`` holds
-    (nu_log, theta, λ) of the start or of the loaded system, and λ moves from there, so that a system's
-    poles come back to the last bit although nu_log and theta are float32. States and matrices are real and planar: x is
+    with λ = exp(-exp(nu_log) + i theta). States and matrices are real and planar: x is
     [Re x (N) | Im x (N)], B is [Re B; Im B] (2N, H), C is [Re C, -Im C] (H, 2N).
 
     The poles are computed in float64 on the CPU, held at \|λ\| ≤ ``MAX_RADIUS`` and rounded to float32
     once (``poles``); training, the reduction and every export use those rounded values. Gradients
     pass through the rounding and the limit as if neither were there.
+
+    float32 nu_log and theta cannot say every float32 λ. So λ moves from an anchor, (nu_log, theta, λ) of
+    the start or of the system that was loaded: its poles come back to the last bit, and later λ differs
+    from the formula by a constant of rounding size.
 
     Args:
         width: H, inputs and outputs.
