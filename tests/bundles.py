@@ -30,7 +30,6 @@ from ssmith.ops import (
 
 Norm = Literal["layer", "affine", "none"]
 Pooling = Literal["mean", "ema", "none"]
-TOLERANCE = 1e-4
 
 
 def random_bundle(
@@ -43,10 +42,12 @@ def random_bundle(
     orders: Sequence[int] = (4, 3),
     norm: Norm = "layer",
     pool: Pooling = "ema",
+    decay: float = 0.9,
     vocabulary: int | None = None,
     feedthrough: bool = True,
     radius: tuple[float, float] = (0.8, 0.999),
     golden_frames: Sequence[int] = (40,),
+    tolerance: float = 1e-4,
     period_s: float | None = 0.01,
 ) -> Bundle:
     """Encoder, one block an entry of ``orders``, pooling, head; golden cases included.
@@ -60,10 +61,12 @@ def random_bundle(
         orders: N of each block's SSM.
         norm: what opens each block.
         pool: what stands before the head.
+        decay: of the ``ema``, rounded to float32 as in a frozen model.
         vocabulary: V: the encoder becomes an embedding of V rows.
         feedthrough: whether the SSMs have D.
         radius: |λ| is uniform in this range.
         golden_frames: T of each golden case; empty for none.
+        tolerance: relative tolerance of the golden cases.
         period_s: seconds between frames.
     """
     tensors: dict[str, Float32] = {}
@@ -114,8 +117,8 @@ def random_bundle(
             Add(name=f"{stem}.add", slot=0),
         ]
     if pool != "none":
-        decay = 1.0 if pool == "mean" else 0.9
-        ops.append(Pool(name="pool", decay=decay, sum="pool_sum", count="pool_count"))
+        kept = 1.0 if pool == "mean" else float(np.float32(decay))
+        ops.append(Pool(name="pool", decay=kept, sum="pool_sum", count="pool_count"))
     ops.append(linear("head", outputs, width))
 
     cases = []
@@ -124,7 +127,7 @@ def random_bundle(
         if vocabulary is not None:
             block = rng.integers(0, vocabulary, (frames, 1)).astype(np.float32)
         result = plain_run(ops, tensors, block).astype(np.float32)
-        cases.append(GoldenMeta(name=f"noise_{i}", relative_tolerance=TOLERANCE))
+        cases.append(GoldenMeta(name=f"noise_{i}", relative_tolerance=tolerance))
         for part, value in (("input", block), ("output", result), ("streamed", result.copy())):
             tensors[f"golden.noise_{i}.{part}"] = value
     meta = BundleMeta(

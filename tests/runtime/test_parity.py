@@ -67,6 +67,29 @@ def test_the_oracle_is_the_op_list_in_float64(bundle):
     assert long.golden is None
 
 
+@pytest.mark.parametrize(
+    "memory",
+    [{"decay": 1 - 1 / 784}, {"pool": "mean"}, {"radius": (0.999, 1 - 1e-5), "pool": "none"}],
+    ids=["slow average", "mean", "slow poles"],
+)
+def test_a_long_memory_is_no_false_alarm(memory, tmp_path):
+    """Rounding errors stay as long as the state remembers; what float32 cannot hold is no fault."""
+    bundle = random_bundle(
+        np.random.default_rng(0), orders=(4,), golden_frames=(60,), tolerance=2e-5, **memory
+    )
+    rows = verify(lower(bundle, tmp_path), bundle)
+    assert not failed(rows), [row for row in rows if not row.passed]
+    assert all(row.tolerance < 1e-3 for row in rows)
+
+
+def test_a_model_without_states_has_no_state_rows(tmp_path):
+    bundle = random_bundle(np.random.default_rng(0), orders=(), pool="none")
+    rows = verify(lower(bundle, tmp_path), bundle)
+    assert not failed(rows)
+    assert "noise_0/state" not in {row.case for row in rows}
+    assert "noise_0/pieces" in {row.case for row in rows}
+
+
 def test_a_wrong_weight_fails(bundle, paths, tmp_path):
     def edit(graph):
         [weight] = [w for w in graph.initializer if w.name == "/head/bias"]
