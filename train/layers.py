@@ -244,10 +244,11 @@ class _Round(torch.autograd.Function):
 def _representable(free: NDArray[np.float64]) -> NDArray[np.float32]:
     """Nearest float32 poles (2, N) with |λ| ≤ MAX_RADIUS; what is in use already comes back unchanged."""
     rounded = free.astype(np.float32)
-    radius = np.hypot(*rounded.astype(np.float64))
-    # Rounding moves |λ| by at most 2**-24 of itself, so the second time it ends inside.
-    shrink = MAX_RADIUS * (1 - 2.0**-24) / np.maximum(radius, MAX_RADIUS)
-    return np.where(radius > MAX_RADIUS, (free * shrink).astype(np.float32), rounded)
+    outside = np.hypot(*rounded.astype(np.float64)) > MAX_RADIUS
+    # Rounding moves |λ| by at most 2**-24 of itself, so from here it ends inside.
+    target = MAX_RADIUS * (1 - 2.0**-24)
+    shrink = np.where(outside, target / np.maximum(np.hypot(*free), target), 1.0)
+    return (free * shrink).astype(np.float32)
 
 
 def _polar(nu_log: Tensor, theta: Tensor) -> Tensor:

@@ -89,6 +89,17 @@ def test_poles_are_float32_inside_the_limit_and_rounding_is_final(values, turn):
     assert torch.equal(layer.poles(), lam)
 
 
+def test_the_limit_holds_at_every_angle():
+    layer = LRU(1, 100_000, r_min=0.5, r_max=0.9, generator=seeded())
+    radius = MAX_RADIUS + torch.linspace(-1e-6, 1e-6, layer.order, dtype=torch.float64)
+    with torch.no_grad():
+        layer.nu_log.copy_(torch.log(-torch.log(radius)))
+    lam = layer.poles().detach()
+    assert float(torch.hypot(*lam.double()).max()) <= MAX_RADIUS
+    layer.load_system(layer.system())
+    assert torch.equal(layer.poles(), lam)
+
+
 def test_gradients_pass_the_rounding_and_the_limit_as_if_neither_were_there():
     layer = LRU(1, 3, generator=seeded())
     with torch.no_grad():
