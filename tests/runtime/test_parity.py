@@ -11,7 +11,9 @@ from onnx import helper
 from ssmith.bundle import Bundle
 from ssmith.errors import InputError
 from ssmith.export.onnx import lower
-from ssmith.runtime.oracle import LONG_FRAMES, expectations
+from ssmith.files import sha256
+from ssmith.runtime import oracle
+from ssmith.runtime.artifacts import MANIFEST, Artifact, Manifest
 from ssmith.runtime.parity import ParityReport, compare, verify
 from tests.bundles import plain_run, random_bundle
 
@@ -31,6 +33,12 @@ def paths(bundle, tmp_path_factory):
 @pytest.fixture(scope="module")
 def rows(bundle, paths):
     return verify(paths, bundle)
+
+
+@pytest.fixture
+def short(monkeypatch):
+    """For tests in which the length of the long stream plays no part."""
+    monkeypatch.setattr(oracle, "LONG_FRAMES", 300)
 
 
 def save_edited(path, tmp_path, edit):
@@ -59,11 +67,11 @@ def test_every_row_says_why_its_tolerance(rows):
 
 
 def test_the_oracle_is_the_op_list_in_float64(bundle):
-    *golden, long = expectations(bundle)
+    *golden, long = oracle.expectations(bundle)
     for e in golden:
         assert np.abs(e.output - plain_run(bundle.meta.ops, bundle.tensors, e.input)).max() < 1e-12
         assert np.abs(e.float32 - e.output).max() < 1e-5
-    assert len(long.input) == LONG_FRAMES
+    assert len(long.input) == oracle.LONG_FRAMES
     assert long.golden is None
 
 
@@ -82,7 +90,42 @@ def test_a_long_memory_is_no_false_alarm(memory, tmp_path):
     assert all(row.tolerance < 1e-3 for row in rows)
 
 
-def test_a_model_without_states_has_no_state_rows(tmp_path):
+def test_a_folder_is_every_file_that_runs(short, bundle, paths, tmp_path):
+    (tmp_path / "net.h").write_text("/* read by a compiler, opened by no backend */")
+    kinds = {"net.h": "c-header"}
+    for path in paths:
+        kinds[path.name] = f"onnx-{path.name.split('.')[1]}"
+        (tmp_path / path.name).write_bytes(path.read_bytes())
+    files = tuple(
+        Artifact(
+            path=name,
+            kind=kind,
+            bytes=(tmp_path / name).stat().st_size,
+            sha256=sha256(tmp_path / name),
+            how="written by a test",
+        )
+        for name, kind in kinds.items()
+    )
+    manifest = Manifest(name="net", bundle_sha256=bundle.sha256, files=files)
+    (tmp_path / MANIFEST).write_text(manifest.model_dump_json())
+    rows = verify(tmp_path, bundle)
+    assert not failed(rows)
+    assert {row.artifact for row in rows} == {"net.ssm", "net.step.onnx", "net.sequence.onnx"}
+    (tmp_path / "net.step.onnx").write_bytes(b"something else")
+    with pytest.raises(InputError, match="is not the file that"):
+        verify(tmp_path, bundle)
+
+
+def test_the_same_arithmetic_must_give_the_same_bits_for_any_split(short, bundle, tmp_path):
+    bundle.write(tmp_path / "net.ssm")
+    rows = verify([tmp_path / "net.ssm"], bundle)
+    assert not failed(rows)
+    splits = [row for row in rows if row.case.split("/")[1] in {"steps", "pieces", "resumed"}]
+    assert len(splits) == 9
+    assert all(row.tolerance == 0 and row.max_abs == 0 for row in splits)
+
+
+def test_a_model_without_states_has_no_state_rows(short, tmp_path):
     bundle = random_bundle(np.random.default_rng(0), orders=(), pool="none")
     rows = verify(lower(bundle, tmp_path), bundle)
     assert not failed(rows)
@@ -90,7 +133,7 @@ def test_a_model_without_states_has_no_state_rows(tmp_path):
     assert "noise_0/pieces" in {row.case for row in rows}
 
 
-def test_a_wrong_weight_fails(bundle, paths, tmp_path):
+def test_a_wrong_weight_fails(short, bundle, paths, tmp_path):
     def edit(graph):
         [weight] = [w for w in graph.initializer if w.name == "/head/bias"]
         values = onnx.numpy_helper.to_array(weight) + np.float32(2e-3)
@@ -100,7 +143,7 @@ def test_a_wrong_weight_fails(bundle, paths, tmp_path):
     assert failed(result) == {"whole", "recorded", "streamed"}
 
 
-def test_a_state_that_is_not_handed_on_fails(bundle, paths, tmp_path):
+def test_a_state_that_is_not_handed_on_fails(short, bundle, paths, tmp_path):
     """The sequence model alone, whole, looks right; only pieces show that it forgets."""
 
     def edit(graph):
@@ -114,14 +157,14 @@ def test_a_state_that_is_not_handed_on_fails(bundle, paths, tmp_path):
     assert failed(result) == {"state", "steps", "pieces", "resumed"}
 
 
-def test_a_wrong_recording_fails(bundle):
+def test_a_wrong_recording_fails(short, bundle):
     tensors = dict(bundle.tensors)
     tensors["golden.noise_0.streamed"] = tensors["golden.noise_0.streamed"] + np.float32(0.01)
     rows = verify([], Bundle(bundle.meta, tensors))
     assert [row.case for row in rows if not row.passed] == ["noise_0/streamed"]
 
 
-def test_another_model_is_refused_and_both_are_named(bundle, paths):
+def test_another_model_is_refused_and_both_are_named(short, bundle, paths):
     other = random_bundle(np.random.default_rng(1), name="other")
     with pytest.raises(InputError) as error:
         verify(paths, other)
@@ -136,7 +179,7 @@ def test_without_golden_vectors_there_is_nothing_to_prove():
         verify([], random_bundle(np.random.default_rng(0), golden_frames=()))
 
 
-def test_a_missing_backend_is_a_visible_row(bundle, paths, monkeypatch):
+def test_a_missing_backend_is_a_visible_row(short, bundle, paths, monkeypatch):
     monkeypatch.setitem(sys.modules, "onnxruntime", None)
     rows = [row for row in verify(paths, bundle) if row.backend != "reference"]
     assert [row.artifact for row in rows] == [path.name for path in paths]
