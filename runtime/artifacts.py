@@ -16,7 +16,7 @@ from ssmith.files import sha256
 
 MANIFEST = "manifest.json"
 
-Kind = Literal["onnx-step", "onnx-sequence", "c-source", "c-header", "ssmc"]
+Kind = Literal["onnx-step", "onnx-sequence", "c-source", "c-header", "c-engine", "ssmc"]
 
 
 class Artifact(BaseModel):

@@ -176,7 +176,9 @@ def _files(folder: Path) -> list[Path]:
     """Every file of an artifact folder that a backend can open."""
     if not folder.is_dir():
         return [folder]
-    return [verified(folder, f) for f in read_manifest(folder).files if f.kind != "c-header"]
+    return [
+        verified(folder, f) for f in read_manifest(folder).files if f.kind not in ("c-header", "c-engine")
+    ]
 
 
 def _reference_rows(bundle: Bundle, expected: Sequence[Expectation]) -> Iterator[ParityRow]:

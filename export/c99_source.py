@@ -1,0 +1,226 @@
+"""The generated form: ``NAME.h`` (the manual), ``NAME.c`` (the network), ``NAME_weights.h``."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Sequence
+from importlib import resources
+from string import Template
+
+import numpy as np
+
+from ssmith import __version__
+from ssmith.bundle import Bundle, Signal
+from ssmith.errors import InputError
+from ssmith.export.c99_plan import Plan, Step, plan, tensors_of
+from ssmith.ops import SSM, Add, Affine, Embedding, Float32, Gate, Gelu, LayerNorm, Linear, Pool, Save
+from ssmith.runtime.reference import describe
+
+# NAME_t, NAME.h and NAME_step would collide with C's own types and headers, or with the engine's.
+_TAKEN = re.compile(
+    r"u?int((_least|_fast)?(8|16|32|64)|ptr|max)|size|ssize|ptrdiff|max_align|wchar|wint|float|double"
+    r"|ssm|ssm_kernels|assert|complex|ctype|errno|fenv|inttypes|iso646|limits|locale|math|setjmp|signal"
+    r"|stdalign|stdarg|stdatomic|stdbool|stddef|stdint|stdio|stdlib|stdnoreturn|string|tgmath|threads"
+    r"|time|uchar|wctype|unistd|malloc|memory"
+)
+
+
+def check_name(bundle: Bundle) -> None:
+    """Refuse a name that C or the engine already uses.
+
+    Raises:
+        InputError: it is taken.
+    """
+    if _TAKEN.fullmatch(bundle.name):
+        raise InputError(
+            f"the model is named {bundle.name!r}, which C or the engine already uses: {bundle.name}.h or"
+            f" {bundle.name}_t would collide. Rename it, for example to {('my_' + bundle.name)!r}"
+        )
+
+
+def header_text(bundle: Bundle) -> str:
+    """``NAME.h``."""
+    layout, meta = plan(bundle), bundle.meta
+    text = json.dumps(describe(bundle), sort_keys=True).replace("/", "\\/")  # no comment ends inside
+    period, rate = "", ""
+    if meta.period_s is not None:
+        rate = f", {1 / meta.period_s:.6g} frames a second"
+        period = (
+            f"#define {bundle.name.upper()}_PERIOD_US {meta.period_s * 1e6!r} /* between two frames */\n"
+            f"#define {bundle.name.upper()}_RATE_HZ {1 / meta.period_s!r}\n"
+        )
+    return _fill(
+        "model.h.in",
+        bundle,
+        rate=rate,
+        period=period,
+        meta=text,
+        ram_note=f"{4 * (8 * layout.scratch_floats + layout.state_floats) + 4} bytes, yours to place",
+        input_table=_signal_table(meta.inputs),
+        output_table=_signal_table(meta.outputs),
+        output_note=", the largest is the answer" if meta.task == "classification" else "",
+        state_table=_state_table(layout),
+        state_floats=layout.state_floats,
+        state_array=max(layout.state_floats, 1),
+        scratch_floats=layout.scratch_floats,
+        flash_bytes=sum(array.nbytes for _, array in _weights(bundle, layout).values()),
+    )
+
+
+def source_text(bundle: Bundle) -> str:
+    """``NAME.c``."""
+    layout = plan(bundle)
+    weights = _weights(bundle, layout)
+    lines, at = [], "m->scratch"
+    for name, width in layout.buffers.items():
+        lines.append(f"    float *const {name} = {at}; /* (T, {width}) */")
+        at = f"{name} + {width} * {bundle.name.upper()}_BLOCK"
+    if layout.state_floats:
+        lines.append("    float *const state = m->state;")
+    body = []
+    for step in layout.steps:
+        arguments = {f: weights[key][0] for f, key in _keys(step, bundle).items()}
+        body += ["", f"    /* {step.op.name}: {_what(step)} */"]
+        body += [f"    {line}" for line in _calls(step, arguments)]
+    return _fill(
+        "model.c.in",
+        bundle,
+        buffers="\n".join(lines),
+        body="\n".join(body) + "\n",
+        result=layout.steps[-1].target,
+    )
+
+
+def weights_text(bundle: Bundle) -> str:
+    """``NAME_weights.h``: every weight to the last bit, as nine decimal digits."""
+    parts = [
+        f"/* {bundle.name}_weights.h - for {bundle.name}.c only.  SPDX-License-Identifier: 0BSD\n"
+        "   Matrices are (in, out), row by row: one input's weights stand together. */\n"
+    ]
+    for name, array in _weights(bundle, plan(bundle)).values():
+        shape = ", ".join(str(n) for n in array.shape)
+        numbers = [literal(value) for value in array.ravel()]
+        rows = [", ".join(numbers[i : i + 8]) for i in range(0, len(numbers), 8)]
+        parts.append(
+            f"/* ({shape}) */\nstatic const float {name}[{array.size}] SSM_ALIGNED = {{\n    "
+            + ",\n    ".join(rows)
+            + "};\n"
+        )
+    return "\n".join(parts)
+
+
+def literal(value: float | np.float32) -> str:
+    """A C float literal that reads back as exactly this float32."""
+    text = f"{np.float32(value):.9g}"
+    return text + ("f" if any(c in text for c in ".e") else ".0f")
+
+
+def _fill(template: str, bundle: Bundle, **fields: object) -> str:
+    text = (resources.files("ssmith.export") / "templates" / template).read_text("utf-8")
+    return Template(text).substitute(
+        fields,
+        name=bundle.name,
+        upper=bundle.name.upper(),
+        version=__version__,
+        digest=bundle.sha256,
+        short=bundle.sha256[:12],
+        inputs=len(bundle.meta.inputs),
+        outputs=len(bundle.meta.outputs),
+    )
+
+
+def _keys(step: Step, bundle: Bundle) -> dict[str, tuple[str, tuple[int, ...]]]:
+    """Field → identity of its array; ops that share a tensor in the same layout share one array."""
+    return {field: (name, array.shape) for field, name, array in tensors_of(step, bundle)}
+
+
+def _weights(bundle: Bundle, layout: Plan) -> dict[tuple[str, tuple[int, ...]], tuple[str, Float32]]:
+    """Identity → (C identifier, array), in the order of first use."""
+    found: dict[tuple[str, tuple[int, ...]], tuple[str, Float32]] = {}
+    names: set[str] = set()
+    for step in layout.steps:
+        for field, name, array in tensors_of(step, bundle):
+            identifier = f"{bundle.name}_{step.op.name.replace('.', '_')}_{field}"
+            while identifier in names:
+                identifier += "_"
+            if (name, array.shape) not in found:
+                found[name, array.shape] = identifier, array
+                names.add(identifier)
+    return found
+
+
+def _what(step: Step) -> str:
+    op, n, out = step.op, step.width_in, step.width_out
+    if isinstance(op, Linear):
+        return f"y = W v{' + b' if op.bias else ''}, {n} -> {out}"
+    if isinstance(op, Embedding):
+        return f"row of a table of {step.n}, 1 -> {out}"
+    if isinstance(op, SSM):
+        return f"x = lambda x + B v, y = C x{' + D v' if op.D else ''}, {n} -> {step.n} modes -> {out}"
+    if isinstance(op, Save | Add):
+        return f"{op.op} slot {op.slot}, {n}"
+    return f"{op.op}, {n}" + (f" -> {out}" if n != out else "")
+
+
+def _calls(step: Step, w: dict[str, str]) -> list[str]:
+    """The kernel calls of one op; ``w`` maps its fields to identifiers."""
+    op, n, out, a, b = step.op, step.width_in, step.width_out, step.source, step.target
+    state = f"state + {step.state_at}" if step.state_at else "state"
+    if isinstance(op, Linear):
+        return [f"ssm_linear({a}, {w['weight']}, {w.get('bias', 'NULL')}, {b}, T, {n}, {out});"]
+    if isinstance(op, Embedding):
+        return [f"ssm_embedding({a}, {w['weight']}, {b}, T, {step.n}, {out});"]
+    if isinstance(op, Affine):
+        return [f"ssm_affine({a}, {w['scale']}, {w['shift']}, T, {n});"]
+    if isinstance(op, LayerNorm):
+        return [f"ssm_layernorm({a}, {w['scale']}, {w['shift']}, {literal(op.eps)}, T, {n});"]
+    if isinstance(op, SSM):
+        calls = [
+            f"ssm_linear({a}, {w['B']}, NULL, x, T, {n}, {2 * step.n});",
+            f"ssm_scan({state}, {w['lam']}, x, T, {step.n});",
+            f"ssm_linear(x, {w['C']}, NULL, {b}, T, {2 * step.n}, {out});",
+        ]
+        return calls + ([f"ssm_feedthrough({b}, {w['D']}, {a}, T, {out});"] if op.D else [])
+    if isinstance(op, Gelu):
+        return [f"ssm_gelu({a}, T * {n});"]
+    if isinstance(op, Gate):
+        return [f"ssm_gate({a}, {b}, T, {out});"]
+    if isinstance(op, Save):
+        return [f"memcpy(s{op.slot}, {a}, T * {n} * sizeof *{a});"]
+    if isinstance(op, Add):
+        return [f"ssm_add({a}, s{op.slot}, T * {n});"]
+    count = f"state + {step.state_at + n}"
+    return [f"ssm_pool({a}, {state}, {count}, {literal(op.decay)}, T, {n});"]
+
+
+def _signal_table(signals: Sequence[Signal]) -> str:
+    lines = []
+    for index, signal in enumerate(signals):
+        limits = (signal.minimum, signal.maximum)
+        span = "" if limits == (None, None) else f"  [{_bound(limits[0])}, {_bound(limits[1])}]"
+        unit = f"  {signal.unit}" if signal.unit else ""
+        lines.append(f"     {index:4}  {_safe(signal.name + unit + span)}")
+    return "\n".join(lines)
+
+
+def _bound(value: float | None) -> str:
+    return "-" if value is None else f"{value:g}"
+
+
+def _state_table(layout: Plan) -> str:
+    lines = []
+    for step in layout.steps:
+        if isinstance(step.op, SSM):
+            what = f"{step.op.state}: {step.n} real parts, then {step.n} imaginary parts"
+            lines.append(f"     {step.state_at:4}  {what}")
+        if isinstance(step.op, Pool):
+            lines.append(f"     {step.state_at:4}  {step.op.sum} ({step.width_in})")
+            lines.append(f"     {step.state_at + step.width_in:4}  {step.op.count} (1)")
+    return "\n".join(_safe(line) for line in lines) or "     none"
+
+
+def _safe(text: str) -> str:
+    """Text that cannot end or nest a comment, break a line or hide characters."""
+    visible = "".join(c if c.isprintable() else " " for c in text)
+    return visible.replace("*/", "* /").replace("/*", "/ *")

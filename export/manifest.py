@@ -1,0 +1,86 @@
+"""Writes ``manifest.json``: what lies in an artifact folder, how it was made and from what."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import platform
+from collections.abc import Iterable
+from pathlib import Path
+
+from ssmith import __version__
+from ssmith.bundle import Bundle
+from ssmith.errors import InputError
+from ssmith.files import sha256, write_atomic
+from ssmith.runtime.artifacts import MANIFEST, Artifact, Kind, Manifest
+
+ENGINE = ("ssm.c", "ssm.h")
+_HOW: dict[Kind, str] = {
+    "onnx-step": "one frame a call, states as inputs and outputs, built from the op list",
+    "onnx-sequence": "many frames a call, states as inputs and outputs, built from the op list",
+    "c-source": "generated C99; compile with -std=c99 -O3 -ffp-contract=off",
+    "c-header": "included by the generated C99",
+    "c-engine": "runs the .ssmc file; compile with -std=c99 -O3 -ffp-contract=off",
+    "ssmc": "weights and op list for the loadable C engine",
+}
+
+
+def write_manifest(bundle: Bundle, folder: Path, paths: Iterable[Path]) -> Manifest:
+    """Describe the files that the exporters wrote, and write ``manifest.json`` beside them.
+
+    Args:
+        bundle: the model they were made from.
+        folder: the artifact folder.
+        paths: the files, all inside ``folder``.
+
+    Returns:
+        What was written.
+
+    Raises:
+        InputError: a file is missing, outside the folder or of no known kind.
+    """
+    files = tuple(_describe(folder, path) for path in paths)
+    manifest = Manifest(
+        name=bundle.name,
+        bundle_sha256=bundle.sha256,
+        period_s=bundle.meta.period_s,
+        files=files,
+        toolchain=_toolchain(files),
+    )
+    write_atomic(folder / MANIFEST, manifest.model_dump_json(indent=2).encode() + b"\n")
+    return manifest
+
+
+def kind_of(path: Path) -> Kind:
+    """What a file is, by its name.
+
+    Raises:
+        InputError: it is none of an artifact folder's kinds.
+    """
+    if path.name in ENGINE:
+        return "c-engine"
+    by_suffix: dict[str, Kind] = {".c": "c-source", ".h": "c-header", ".ssmc": "ssmc"}
+    if path.suffix in by_suffix:
+        return by_suffix[path.suffix]
+    if path.name.endswith(".step.onnx"):
+        return "onnx-step"
+    if path.name.endswith(".sequence.onnx"):
+        return "onnx-sequence"
+    raise InputError(f"{path} is of no kind an artifact folder holds (.c .h .ssmc .step.onnx .sequence.onnx)")
+
+
+def _describe(folder: Path, path: Path) -> Artifact:
+    kind = kind_of(path)
+    try:
+        relative = path.resolve().relative_to(folder.resolve()).as_posix()
+        return Artifact(
+            path=relative, kind=kind, bytes=path.stat().st_size, sha256=sha256(path), how=_HOW[kind]
+        )
+    except (OSError, ValueError) as error:
+        raise InputError(f"{path} is not a file in the artifact folder {folder}: {error}") from error
+
+
+def _toolchain(files: tuple[Artifact, ...]) -> dict[str, str]:
+    """Versions of what had a hand in the files; nothing that changes from run to run."""
+    packages = ["numpy"] + (["onnx"] if any(f.kind.startswith("onnx") for f in files) else [])
+    versions = {name: importlib.metadata.version(name) for name in packages}
+    return {"ssmith": __version__, "python": platform.python_version()} | versions
