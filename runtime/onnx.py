@@ -119,7 +119,7 @@ class _Model:
         try:
             self._session = runtime.InferenceSession(data, _options(runtime, path), providers=list(providers))
         except Exception as error:  # onnxruntime's own exceptions share no narrower base
-            reason = str(error).splitlines()[0]
+            reason = str(error).partition("\n")[0]
             raise InputError(
                 f"onnxruntime cannot open {path} ({reason}); it is damaged or needs a newer"
                 " onnxruntime: export it again, or upgrade"

@@ -10,9 +10,8 @@ from hypothesis import strategies as st
 from onnx import TensorProto, helper
 
 from ssmith.errors import InputError, MissingToolError
+from ssmith.export.manifest import write_manifest
 from ssmith.export.onnx import lower
-from ssmith.files import sha256
-from ssmith.runtime.artifacts import MANIFEST, Artifact, Manifest
 from ssmith.runtime.onnx import OnnxBackend, open_backend
 from ssmith.runtime.reference import describe, run
 from ssmith.runtime.session import Session
@@ -30,24 +29,8 @@ def bundle():
 def folder(bundle, tmp_path_factory):
     """An artifact folder with both forms and a manifest."""
     folder = tmp_path_factory.mktemp("artifacts")
-    lower(bundle, folder)
-    write_manifest(folder, bundle)
+    write_manifest(bundle, folder, lower(bundle, folder))
     return folder
-
-
-def write_manifest(folder, bundle):
-    files = [
-        Artifact(
-            path=path.name,
-            kind=f"onnx-{path.name.split('.')[1]}",
-            bytes=path.stat().st_size,
-            sha256=sha256(path),
-            how="written by a test",
-        )
-        for path in sorted(folder.glob("*.onnx"))
-    ]
-    manifest = Manifest(name=bundle.name, bundle_sha256=bundle.sha256, files=tuple(files))
-    (folder / MANIFEST).write_text(manifest.model_dump_json())
 
 
 def path_of(folder, form):
@@ -219,15 +202,15 @@ def test_a_missing_file_is_refused(tmp_path):
 def test_a_folder_with_two_models_is_refused(bundle, tmp_path):
     lower(bundle, tmp_path)
     data = path_of(tmp_path, "step").read_bytes()
-    lower(random_bundle(np.random.default_rng(9)), tmp_path)
+    paths = lower(random_bundle(np.random.default_rng(9)), tmp_path)
     path_of(tmp_path, "step").write_bytes(data)
-    write_manifest(tmp_path, bundle)
+    write_manifest(bundle, tmp_path, paths)
     with pytest.raises(InputError, match="different models"):
         open_backend(tmp_path)
 
 
 def test_a_folder_without_onnx_is_refused(bundle, tmp_path):
-    write_manifest(tmp_path, bundle)
+    write_manifest(bundle, tmp_path, [])
     with pytest.raises(InputError, match="holds no ONNX model"):
         open_backend(tmp_path)
 

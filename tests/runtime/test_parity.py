@@ -10,10 +10,11 @@ from onnx import helper
 
 from ssmith.bundle import Bundle
 from ssmith.errors import InputError
+from ssmith.export import c99
+from ssmith.export.manifest import write_manifest
 from ssmith.export.onnx import lower
-from ssmith.files import sha256
 from ssmith.runtime import oracle
-from ssmith.runtime.artifacts import MANIFEST, Artifact, Manifest
+from ssmith.runtime.compiler import find_compiler
 from ssmith.runtime.parity import ParityReport, compare, verify
 from tests.bundles import plain_run, random_bundle
 
@@ -85,32 +86,31 @@ def test_a_long_memory_is_no_false_alarm(memory, tmp_path):
     bundle = random_bundle(
         np.random.default_rng(0), orders=(4,), golden_frames=(60,), tolerance=2e-5, **memory
     )
-    rows = verify(lower(bundle, tmp_path), bundle)
+    step_model = lower(bundle, tmp_path)[0]
+    rows = verify([step_model], bundle)
     assert not failed(rows), [row for row in rows if not row.passed]
     assert all(row.tolerance < 1e-3 for row in rows)
 
 
-def test_a_folder_is_every_file_that_runs(short, bundle, paths, tmp_path):
-    (tmp_path / "net.h").write_text("/* read by a compiler, opened by no backend */")
-    kinds = {"net.h": "c-header"}
-    for path in paths:
-        kinds[path.name] = f"onnx-{path.name.split('.')[1]}"
-        (tmp_path / path.name).write_bytes(path.read_bytes())
-    files = tuple(
-        Artifact(
-            path=name,
-            kind=kind,
-            bytes=(tmp_path / name).stat().st_size,
-            sha256=sha256(tmp_path / name),
-            how="written by a test",
-        )
-        for name, kind in kinds.items()
-    )
-    manifest = Manifest(name="net", bundle_sha256=bundle.sha256, files=files)
-    (tmp_path / MANIFEST).write_text(manifest.model_dump_json())
+@pytest.mark.skipif(find_compiler() is None, reason="no C compiler: install gcc or clang")
+def test_a_whole_folder_passes_and_the_c_engine_equals_the_reference_bit_for_bit(short, bundle, tmp_path):
+    write_manifest(bundle, tmp_path, lower(bundle, tmp_path) + c99.lower(bundle, tmp_path))
     rows = verify(tmp_path, bundle)
     assert not failed(rows)
-    assert {row.artifact for row in rows} == {"net.ssm", "net.step.onnx", "net.sequence.onnx"}
+    native = [row for row in rows if row.backend == "native"]
+    assert {row.artifact for row in native} == {"net.c", "net.ssmc"}
+    assert {row.artifact for row in rows} - {"net.c", "net.ssmc"} == {
+        "net.ssm",
+        "net.step.onnx",
+        "net.sequence.onnx",
+    }
+    exact = [row for row in native if row.case.split("/")[1] in {"bits", "steps", "pieces", "resumed"}]
+    assert len(exact) == 2 * 3 * 4
+    assert all(row.tolerance == 0 and row.max_abs == 0 for row in exact)
+
+
+def test_a_file_changed_after_export_is_refused(bundle, tmp_path):
+    write_manifest(bundle, tmp_path, lower(bundle, tmp_path))
     (tmp_path / "net.step.onnx").write_bytes(b"something else")
     with pytest.raises(InputError, match="is not the file that"):
         verify(tmp_path, bundle)
