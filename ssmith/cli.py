@@ -112,9 +112,9 @@ def export(
     if source.is_dir():
         _stage(source, "export", as_json)
         return
-    from ssmith import pipeline
+    from ssmith import standalone
 
-    _show(pipeline.export_bundle(source, folder or Path("artifacts")), as_json, title="export")
+    _show(standalone.export_bundle(source, folder or Path("artifacts")), as_json, title="export")
 
 
 @app.command(
@@ -131,9 +131,9 @@ def verify(
     if bundle is None:
         _stage(source, "verify", as_json)
         return
-    from ssmith import pipeline
+    from ssmith import standalone
 
-    _show(pipeline.verify_artifacts(source, bundle), as_json, title="verify")
+    _show(standalone.verify_artifacts(source, bundle), as_json, title="verify")
 
 
 @app.command(epilog="Example: ssmith bench runs/digits-01bf90-s0")
@@ -149,7 +149,7 @@ def report(run_folder: RunArgument, as_json: JsonOption = False) -> None:
 
 
 @app.command(
-    epilog="Examples: ssmith reduce model.ssm --order 8 · ssmith reduce model.ssm --tolerance 0.01 --data digits"
+    epilog="Examples: ssmith reduce m.ssm --order 8 · ssmith reduce m.ssm --tolerance 0.01 --data digits"
 )
 def reduce(
     bundle: Annotated[Path, typer.Argument(help="A bundle NAME.ssm.")],
@@ -165,10 +165,10 @@ def reduce(
     as_json: JsonOption = False,
 ) -> None:
     """Cut a finished model, without training: bundle → smaller bundle."""
-    from ssmith import pipeline
+    from ssmith import standalone
 
     target = target or bundle.with_name(f"{bundle.stem}-reduced.ssm")
-    result = pipeline.reduce_bundle(bundle, target, order=order, tolerance=tolerance, data=data)
+    result = standalone.reduce_bundle(bundle, target, order=order, tolerance=tolerance, data=data)
     _show(result, as_json, title=str(target))
 
 
@@ -181,9 +181,9 @@ def new(
     as_json: JsonOption = False,
 ) -> None:
     """Look at your data and propose a recipe; says what it assumed."""
-    from ssmith import pipeline
+    from ssmith import standalone
 
-    assumptions = pipeline.propose_recipe(data, target)
+    assumptions = standalone.propose_recipe(data, target)
     _show(
         {"recipe": str(target), "assumed": assumptions, "next": f"ssmith run {target}"}, as_json, title="new"
     )
@@ -207,9 +207,9 @@ def inspect(
 @app.command()
 def devices(as_json: JsonOption = False) -> None:
     """List the targets and what each can measure on this machine."""
-    from ssmith import pipeline
+    from ssmith import standalone
 
-    rows = pipeline.list_devices()
+    rows = standalone.list_devices()
     _show({"targets": rows}, as_json, title="devices")
 
 

@@ -61,9 +61,10 @@ def describe(source: Path) -> dict[str, Any]:
 def show(facts: dict[str, Any], console: Console) -> None:
     """Print the facts for a person."""
     rate = f", {1 / facts['period_s']:g} frames/s" if facts["period_s"] else ""
+    channels = f"{len(facts['inputs'])} in, {len(facts['outputs'])} out"
     console.print(
-        f"[bold]{facts['name']}[/bold]: {facts['task']}, {len(facts['inputs'])} in, {len(facts['outputs'])} out"
-        f"{rate}, {facts['weights']:,} weights, {facts['bytes']:,} bytes"
+        f"[bold]{facts['name']}[/bold]: {facts['task']}, {channels}{rate}, {facts['weights']:,} weights,"
+        f" {facts['bytes']:,} bytes"
     )
     console.print(f"sha256 {facts['sha256']}")
     table = Table("op", "kind", "in", "out", "weights", "order", "max |λ|")

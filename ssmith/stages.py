@@ -1,0 +1,281 @@
+"""What each stage does: read files of the run folder, call one room, write files.
+
+Every function takes the run and whether to be quiet, and returns the files it wrote and a few facts
+for the user. Rooms are imported inside: each extra is needed only by the stages that use it.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ssmith.bundle import Bundle
+from ssmith.errors import MissingToolError, SsmithError
+from ssmith.recipe import Recipe, ReduceSettings
+from ssmith.run import Run
+
+if TYPE_CHECKING:
+    from ssmith.train.freeze import GoldenInput
+    from ssmith.train.splits import Splits
+
+Facts = dict[str, Any]
+Work = Callable[[Run, bool], tuple[list[Path], Facts]]
+GOLDEN_SEQUENCES = 3
+
+
+def tell(text: str, quiet: bool) -> None:
+    """Say what is going on, to stderr, unless a program reads us."""
+    if not quiet:
+        from rich.console import Console
+
+        Console(stderr=True, highlight=False).print(text)
+
+
+def need(extra: str, *modules: str) -> None:
+    """Refuse early when an optional part is missing.
+
+    Raises:
+        MissingToolError: names the package and how to install it.
+    """
+    missing = [module for module in modules if importlib.util.find_spec(module) is None]
+    if missing:
+        raise MissingToolError(f"{missing[0]} is not installed; write pip install 'ssmith[{extra}]'")
+
+
+def train(run: Run, quiet: bool) -> tuple[list[Path], Facts]:
+    """Train the recipe's network, cutting on the way."""
+    splits = _splits(run.recipe)
+    for note in splits.notes:
+        tell(f"  {note}", quiet)
+    folder = run.folder / "train"
+    result = _trained(run.recipe, splits, folder, "reduced" if _cuts(run.recipe) else "full", quiet)
+    return _train_files(folder), result
+
+
+def compare(run: Run, quiet: bool) -> tuple[list[Path], Facts]:
+    """Train what the reduced model is held against: without cuts, and small from the first step."""
+    recipe = run.recipe
+    main = run.read_json("train/result.json")
+    rows = [_row("reduced" if _cuts(recipe) else "full", run, "train")]
+    outputs = []
+    no_cuts = recipe.model_copy(update={"reduce": ReduceSettings()})
+    wanted = {"full": no_cuts}
+    scratch = recipe.model.model_copy(update={"order": _one_or_all(main["orders"])})
+    wanted["scratch"] = no_cuts.model_copy(update={"model": scratch})
+    for name, other in wanted.items():
+        if _cuts(recipe) and getattr(recipe.compare, name):
+            folder = run.folder / "compare" / name
+            _trained(other, _splits(recipe), folder, name, quiet)
+            rows.append(_row(name, run, f"compare/{name}"))
+            outputs += _train_files(folder)
+    order = ("full", "reduced", "scratch")
+    document = {
+        "metric": main["metric"],
+        "higher_is_better": main["metric"] == "accuracy",
+        "rows": sorted(rows, key=lambda row: order.index(row["name"])),
+    }
+    path = run.write_json("compare.json", document)
+    return [path, *outputs], document
+
+
+def freeze(run: Run, quiet: bool) -> tuple[list[Path], Facts]:
+    """Freeze the best checkpoint at the final order."""
+    need("train", "torch", "lightning_fabric")
+    from ssmith.train.checkpoint import Checkpoint
+    from ssmith.train.freeze import freeze as freeze_module
+    from ssmith.train.loop import load_network
+
+    recipe, splits = run.recipe, _splits(run.recipe)
+    checkpoint = Checkpoint.read(run.folder / "train" / "best.safetensors")
+    cuts = run.read_json("train/cuts.json") if (run.folder / "train" / "cuts.json").exists() else []
+    bundle = freeze_module(
+        load_network(recipe, splits, checkpoint),
+        name=recipe.name,
+        task=recipe.task,
+        inputs=splits.inputs,
+        outputs=splits.outputs,
+        period_s=splits.period_s,
+        golden_inputs=golden_inputs(recipe, splits),
+        reduction=[cut for cut in cuts if cut["accepted"]],
+        provenance=_provenance(recipe, checkpoint.step),
+    )
+    bundle.write(run.bundle_path)
+    facts = {"bundle": str(run.bundle_path), "bytes": run.bundle_path.stat().st_size, "sha256": bundle.sha256}
+    return [run.bundle_path], facts
+
+
+def export(run: Run, quiet: bool) -> tuple[list[Path], Facts]:
+    """Write every format the recipe names."""
+    bundle = Bundle.read(run.bundle_path)
+    files = lower(bundle, run.artifacts, run.recipe.export.formats, opset=run.recipe.export.opset)
+    return files, {path.name: path.stat().st_size for path in files}
+
+
+def verify(run: Run, quiet: bool) -> tuple[list[Path], Facts]:
+    """Run every artifact on every backend here against the reference and the golden vectors."""
+    report = prove(run.artifacts, Bundle.read(run.bundle_path))
+    path = run.folder / "parity.json"
+    report.write(path)
+    return [path], parity_facts(report)
+
+
+def bench(run: Run, quiet: bool) -> tuple[list[Path], Facts]:
+    """Measure the artifacts on the recipe's targets."""
+    from ssmith.devices.bench import bench as measure
+    from ssmith.devices.bench import present
+    from ssmith.devices.target import Plan
+
+    settings = run.recipe.bench
+    plan = Plan(steps=settings.steps, time_limit_s=settings.seconds, paced_limit_s=settings.paced_seconds)
+    found = []
+    for target in settings.targets:
+        wanted = set(settings.backends) & set(present(run.artifacts))
+        for backend in sorted(wanted, key=settings.backends.index):
+            try:
+                found += measure(run.artifacts, target, backends=[backend], plan=plan)
+            except MissingToolError as error:
+                tell(f"  {backend}: {error}", quiet)
+    rows = [measurement.model_dump(mode="json") for measurement in found]
+    path = run.write_json("measurements.json", {"version": 1, "measurements": rows})
+    facts = {
+        f"{m.target} {m.backend}": f"p50 {m.timing.p50_us:.3g} µs, p99 {m.timing.p99_us:.3g} µs a step"
+        for m in found
+        if m.timing is not None
+    }
+    return [path], facts
+
+
+def report(run: Run, quiet: bool) -> tuple[list[Path], Facts]:
+    """Gather all of it on one page."""
+    from ssmith.report import build_report, write_report
+
+    data = build_report(run.folder)
+    page, document = write_report(data, run.folder)
+    summary = data.summary.model_dump(mode="json", exclude_none=True)
+    return [page, document], {**summary, "report": str(page)}
+
+
+def lower(bundle: Bundle, folder: Path, formats: Sequence[str], *, opset: int = 20) -> list[Path]:
+    """Write the artifacts of a bundle and their manifest; ``prove`` checks them."""
+    from ssmith.export import c99, onnx
+    from ssmith.export.manifest import write_manifest
+    from ssmith.runtime.artifacts import MANIFEST
+
+    files: list[Path] = []
+    if "onnx" in formats:
+        need("export", "onnx")
+        files += onnx.lower(bundle, folder, opset=opset)
+    if "c99" in formats:
+        files += c99.lower(bundle, folder)
+    write_manifest(bundle, folder, files)
+    return [*files, folder / MANIFEST]
+
+
+def prove(folder: Path, bundle: Bundle) -> Any:
+    """The parity report of an artifact folder.
+
+    Raises:
+        SsmithError: an artifact does not compute what the model computes.
+    """
+    from ssmith.runtime.parity import ParityReport, verify
+
+    rows = tuple(verify(folder, bundle))
+    report = ParityReport(name=bundle.name, bundle_sha256=bundle.sha256, rows=rows)
+    failed = [row for row in rows if row.passed is False]
+    if failed:
+        worst = failed[0]
+        raise SsmithError(
+            f"{len(failed)} of {len(rows)} parity checks failed, first {worst.artifact} on {worst.backend},"
+            f" {worst.case}: relative error {worst.relative} above {worst.tolerance} ({worst.reason})"
+        )
+    return report
+
+
+def parity_facts(report: Any) -> Facts:
+    """What to tell the user about a parity report."""
+    ran = [row for row in report.rows if row.passed is not None]
+    skipped = sorted({f"{row.artifact}: {row.reason}" for row in report.rows if row.passed is None})
+    worst = max((row.relative for row in ran if row.relative is not None), default=0.0)
+    facts: Facts = {"checks passed": f"{len(ran)} of {len(ran)}", "largest relative error": f"{worst:.2g}"}
+    return facts | ({"not run": skipped} if skipped else {})
+
+
+def golden_inputs(recipe: Recipe, splits: Splits) -> list[GoldenInput]:
+    """What is recorded at freeze: validation sequences, and noise at the data's own scale."""
+    import numpy as np
+
+    from ssmith.train.freeze import GoldenInput
+
+    chosen = splits.validation.inputs[:GOLDEN_SEQUENCES]
+    cases = [GoldenInput(f"validation_{i}", frames) for i, frames in enumerate(chosen)]
+    rng = np.random.default_rng(recipe.seed)
+    steps = max(len(frames) for frames in chosen)
+    if recipe.model.vocabulary is not None:
+        noise = rng.integers(0, recipe.model.vocabulary, (steps, 1)).astype(np.float32)
+    else:
+        noise = rng.standard_normal((steps, len(splits.inputs))).astype(np.float32)
+        noise = noise * splits.input_std + splits.input_mean
+    return [*cases, GoldenInput("noise", noise)]
+
+
+def _splits(recipe: Recipe) -> Splits:
+    need("train", "torch", "lightning_fabric", "scipy")
+    from ssmith.train.data import load
+
+    return load(recipe)
+
+
+def _trained(recipe: Recipe, splits: Splits, folder: Path, title: str, quiet: bool) -> Facts:
+    from ssmith.train.loop import train as train_network
+    from ssmith.train.progress import show_progress
+
+    with show_progress(f"  {title}", quiet=quiet) as progress:
+        result = train_network(recipe, splits, folder, on_progress=progress)
+    return {
+        "orders": list(result.orders),
+        "best step": result.best_step,
+        f"validation {result.metric}": round(result.validation_metric, 4),
+        f"test {result.metric}": round(result.test_metric, 4),
+        "seconds": round(result.seconds, 1),
+    }
+
+
+def _train_files(folder: Path) -> list[Path]:
+    names = ("result.json", "metrics.jsonl", "cuts.json", "best.safetensors", "last.safetensors")
+    return [folder / name for name in names if (folder / name).exists()]
+
+
+def _row(name: str, run: Run, folder: str) -> Facts:
+    result = run.read_json(f"{folder}/result.json")
+    return {
+        "name": name,
+        "orders": result["orders"],
+        "validation": result["validation_metric"],
+        "test": result["test_metric"],
+        "train_seconds": result["seconds"],
+        "parameters": result["parameters"],
+    }
+
+
+def _cuts(recipe: Recipe) -> bool:
+    return recipe.reduce.order is not None or recipe.reduce.tolerance is not None
+
+
+def _one_or_all(orders: list[int]) -> int | tuple[int, ...]:
+    return orders[0] if len(set(orders)) == 1 else tuple(orders)
+
+
+def _provenance(recipe: Recipe, step: int) -> dict[str, str]:
+    """Where a bundle comes from; nothing that differs between two runs of the same thing."""
+    from importlib.metadata import version
+
+    return {
+        "recipe": recipe.name,
+        "recipe_sha256": recipe.digest(),
+        "seed": str(recipe.seed),
+        "step": str(step),
+        "ssmith": version("ssmith"),
+        "torch": version("torch"),
+    }

@@ -1,0 +1,62 @@
+"""`pip install ssmith` alone opens and runs a finished model: only the base dependencies are there."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import numpy as np
+
+from tests.bundles import random_bundle
+
+# Everything that only an extra brings; importing one of these must not be needed.
+EXTRAS = (
+    "torch",
+    "lightning_fabric",
+    "scipy",
+    "sklearn",
+    "onnx",
+    "onnxruntime",
+    "psutil",
+    "jinja2",
+    "matplotlib",
+)
+BLOCKED = f"""
+import importlib.abc, sys
+class Block(importlib.abc.MetaPathFinder):
+    def find_spec(self, name, path=None, target=None):
+        if name.partition(".")[0] in {EXTRAS!r}:
+            raise ModuleNotFoundError(f"{{name}} is blocked", name=name)
+sys.meta_path.insert(0, Block())
+"""
+
+
+def run(code: str, *arguments: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run([sys.executable, "-c", BLOCKED + code, *arguments], capture_output=True, text=True)
+
+
+def test_a_bundle_opens_and_streams(tmp_path):
+    path = tmp_path / "net.ssm"
+    bundle = random_bundle(np.random.default_rng(0))
+    bundle.write(path)
+    done = run(
+        "import numpy as np\nfrom ssmith.runtime import Session\n"
+        "s = Session.open(sys.argv[1])\ny = s.process(np.ones((5, s.inputs), np.float32))\nprint(y.shape)",
+        str(path),
+    )
+    assert done.stdout.strip() == "(5, 2)", done.stderr
+
+
+def test_inspect_and_doctor_and_help_work(tmp_path):
+    path = tmp_path / "net.ssm"
+    random_bundle(np.random.default_rng(0)).write(path)
+    for arguments in (["inspect", str(path)], ["doctor"], ["--help"], ["recipes"], ["devices"]):
+        done = run("from ssmith.cli import main\nsys.argv[0] = 'ssmith'\nmain()", *arguments)
+        assert done.returncode == 0, done.stderr
+
+
+def test_training_says_what_to_install(tmp_path):
+    done = run("from ssmith.cli import main\nmain()", "train", "digits", "--runs", str(tmp_path / "runs"))
+    assert done.returncode == 2, done.stderr
+    assert "ssmith[train]" in done.stderr
+    assert "Traceback" not in done.stderr
