@@ -37,9 +37,9 @@ def open_fabric(settings: TrainSettings) -> Fabric:
         )
     except (ValueError, RuntimeError, TypeError, ImportError) as error:
         raise InputError(
-            f"train.accelerator = {settings.accelerator!r}, devices = {settings.devices}, "
-            f"strategy = {settings.strategy!r}, precision = {settings.precision!r} cannot run on this machine: "
-            f"{error}. Write 'auto', one device and '32-true' to run anywhere"
+            f"this machine cannot run train.accelerator = {settings.accelerator!r}, "
+            f"devices = {settings.devices}, strategy = {settings.strategy!r}, "
+            f"precision = {settings.precision!r}: {error}. 'auto', 1, 'auto', '32-true' run anywhere"
         ) from error
     fabric.launch()
     return fabric

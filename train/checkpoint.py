@@ -1,8 +1,8 @@
 """Checkpoints: all of a run that the next process needs, one safetensors file, no pickle.
 
-``model/NAME`` are the network's tensors, ``optimizer/PARAMETER/KEY`` the optimiser's entries; everything else is
-one JSON document under the metadata key ``ssmith``. Equal content gives equal bytes, and a file is whole or
-absent.
+``model/NAME`` are the network's tensors, ``optimizer/PARAMETER/KEY`` the optimiser's entries; everything else
+is one JSON document under the metadata key ``ssmith``. Equal content gives equal bytes, and a file is whole
+or absent.
 """
 
 from __future__ import annotations
@@ -101,7 +101,7 @@ def optimizer_entries(network: nn.Module, optimizer: Optimizer) -> dict[str, dic
 def restore_optimizer(
     network: nn.Module, optimizer: Optimizer, entries: dict[str, dict[str, Tensor]]
 ) -> None:
-    """Give every parameter its entries back; tensors go to the parameter's device, scalars stay on the CPU."""
+    """Give every parameter its entries back: tensors on its device, scalars on the CPU."""
     for name, parameter in network.named_parameters():
         if name in entries:
             optimizer.state[parameter] = {

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import cast
 
@@ -14,7 +14,7 @@ from ssmith.train.batches import Loss, Outputs
 from ssmith.train.data import collate
 from ssmith.train.loss import metric, objective
 from ssmith.train.model import Network, valid_steps
-from ssmith.train.splits import SequenceSet
+from ssmith.train.splits import Int64, SequenceSet
 
 Tensors = tuple[Tensor, Tensor, Tensor]  # x (batch, T, U), y, lengths (batch,)
 
@@ -90,7 +90,7 @@ def in_batches(data: SequenceSet, device: torch.device, sequences: int | None = 
         yield on_device(data, range(first, min(first + EVALUATION_BATCH, count)), device)
 
 
-def on_device(data: SequenceSet, indices: range | list[int], device: torch.device) -> Tensors:
+def on_device(data: SequenceSet, indices: Sequence[int] | Int64, device: torch.device) -> Tensors:
     """Some sequences of a set as one padded batch on a device."""
-    batch = collate(data, list(indices))
+    batch = collate(data, indices)
     return batch.x.to(device), batch.y.to(device), batch.lengths.to(device)

@@ -7,6 +7,7 @@ resuming they are opened with the rows up to the checkpoint.
 from __future__ import annotations
 
 import csv
+import importlib
 import io
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
@@ -58,21 +59,19 @@ def _tensorboard(folder: Path, run: str, rows: Sequence[Row]) -> Logger:
             "train.loggers asks for tensorboard, which is not installed; run: pip install tensorboard"
         ) from error
     purge = rows[-1]["step"] + 1 if rows else 0
-    writer = SummaryWriter(  # type: ignore[no-untyped-call]
-        str(folder / "tensorboard"), purge_step=purge
-    )
+    writer = SummaryWriter(str(folder / "tensorboard"), purge_step=purge)
 
     def log(row: Row) -> None:
         for key, value in _numbers(row).items():
-            writer.add_scalar(key, value, row["step"])  # type: ignore[no-untyped-call]
-        writer.flush()  # type: ignore[no-untyped-call]
+            writer.add_scalar(key, value, row["step"])
+        writer.flush()
 
     return log
 
 
 def _wandb(folder: Path, run: str, rows: Sequence[Row]) -> Logger:
     try:
-        import wandb
+        wandb = importlib.import_module("wandb")
     except ImportError as error:
         raise MissingToolError(
             "train.loggers asks for wandb, which is not installed; run: pip install wandb, or set "

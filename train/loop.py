@@ -1,8 +1,8 @@
 """The training loop on Lightning Fabric, from top to bottom: `train`.
 
-A run is a folder. Killed at any moment, it goes on from its last checkpoint and ends with the same bytes as a run
-that was never disturbed: batches, dropout and schedules are pure functions of (seed, step), and everything else
-that matters is in the checkpoint.
+A run is a folder. Killed at any moment, it goes on from its last checkpoint and ends with the same bytes as
+a run that was never disturbed: batches, dropout and schedules are pure functions of (seed, step), and
+everything else that matters is in the checkpoint.
 
 - ``last.safetensors``: where the run is; writing it is what commits a step.
 - ``best.safetensors``: best on validation at the final order; every cut that stands starts the search anew.
@@ -116,7 +116,8 @@ def train(
                 run.save()
             if on_progress is not None and run.writes:
                 on_progress(_progress(run))
-        return shared_by(fabric)(lambda: _finish(run, clock))
+        result: TrainResult = shared_by(fabric)(lambda: _finish(run, clock))
+        return result
 
 
 def _train_step(run: Run, step: int) -> None:
@@ -210,8 +211,8 @@ def _last(folder: Path, digest: str) -> Checkpoint | None:
     last = Checkpoint.read(path)
     if last.digest != digest:
         raise InputError(
-            f"{folder} holds a run with other settings, data or another seed; continuing it would mix the two. "
-            "Choose another folder with --name, or remove this one"
+            f"{folder} holds a run with other settings, data or another seed; continuing it would mix the "
+            "two. Choose another folder with --name, or remove this one"
         )
     return last
 

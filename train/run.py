@@ -69,6 +69,8 @@ class Run:
         self.loss_sum = torch.zeros((), dtype=torch.float64)
         self.loss_steps = 0
         self.loggers: list[Logger] = []
+        self.model: Any = None  # the network and optimiser as Fabric wraps them
+        self.stepper: Any = None
 
     def start(self, last: Checkpoint | None) -> None:
         """Begin, or go on from a checkpoint; files are set back to what they were then."""
@@ -165,8 +167,8 @@ class Run:
         if not bool(self.loss_sum.isfinite()):
             raise SsmithError(
                 f"the training loss stopped being finite in the steps up to {self.step}; lower "
-                f"train.learning_rate (now {self.recipe.train.learning_rate:g}) or train.gradient_clip, or raise "
-                "train.warmup"
+                f"train.learning_rate (now {self.recipe.train.learning_rate:g}) or train.gradient_clip, or "
+                "raise train.warmup"
             )
 
     def _truncator(self) -> Truncator | None:
