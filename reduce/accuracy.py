@@ -15,6 +15,7 @@ from ssmith.system import Complex, Real, System
 # A resonance at angle θ with gap d = 1 - |λ| is about d wide: sample it at these multiples of d around θ.
 RESONANCE = np.array([-8.0, -3.0, -1.5, -0.7, -0.3, 0.0, 0.3, 0.7, 1.5, 3.0, 8.0])
 PEAKS = 8  # how many of the grid's highest local maxima are refined
+FEW_CHANNELS = 16  # up to here every grid point gets its singular value
 BLOCK = 1 << 22  # complex numbers held at once while a frequency response is evaluated
 
 
@@ -86,12 +87,8 @@ def frequency_response(system: System, omega: Real) -> Complex:
     .. math:: G(z) = D + \tfrac12 \sum_i \frac{c_i b_i}{1 - λ_i/z} + \tfrac12 \sum_i
               \frac{\bar c_i \bar b_i}{1 - \bar λ_i/z}
     """
-    turn = np.exp(-1j * omega)[:, None]
-    lam = np.concatenate([system.lam, system.lam.conj()])
-    b = np.concatenate([system.B, system.B.conj()], axis=0)
-    c = 0.5 * np.concatenate([system.C, system.C.conj()], axis=1)
-    weight = 1.0 / (1.0 - lam[None, :] * turn)  # (W, 2N)
-    response: Complex = (c[None] * weight[:, None, :]) @ b + feedthrough(system)
+    mu, b, c = _residues(system)
+    response: Complex = (c[None] * _fractions(mu, omega)[:, None, :]) @ b + feedthrough(system)
     return response
 
 
@@ -108,19 +105,24 @@ def hinf_norm(system: System, *, points: int = 512) -> float:
 
     .. math:: \|G\|_\infty = \max_ω σ_\max(G(e^{iω}))
 
-    The highest maxima on the pole-refined grid are followed to their tops (bounded Brent search). The result
-    never exceeds the true norm and misses it only if a peak hides between grid points.
+    The highest maxima on the pole-refined grid are followed to their tops (bounded Brent search), so the
+    result never exceeds the true norm and misses it only if a peak hides between grid points. With more
+    than 16 inputs and outputs a singular value a grid point would take minutes: the maxima are then those of
+    the Frobenius norm, and only the one with the largest gain is followed (seen: 1.4 % below the norm).
 
     Raises:
         InputError: leading dimensions.
     """
     require_single(system)
     omega = frequency_grid(system, points)
-    gain = _gains(system, omega)
-    best = float(gain.max())
-    walled = np.concatenate([[-math.inf], gain, [-math.inf]])
-    peaks = np.flatnonzero((gain >= walled[:-2]) & (gain >= walled[2:]))
-    for peak in peaks[np.argsort(gain[peaks])[-PEAKS:]]:
+    few = min(system.inputs, system.outputs) <= FEW_CHANNELS
+    height = _gains(system, omega) if few else _frobenius(system, omega)
+    walled = np.concatenate([[-math.inf], height, [-math.inf]])
+    peaks = np.flatnonzero((height >= walled[:-2]) & (height >= walled[2:]))
+    peaks = peaks[np.argsort(height[peaks])[-PEAKS:]]
+    gains = _gains(system, omega[peaks])
+    best = float(gains.max())
+    for peak in peaks if few else peaks[[gains.argmax()]]:
         low, high = omega[max(peak - 1, 0)], omega[min(peak + 1, omega.size - 1)]
         top = minimize_scalar(
             lambda w: -float(_gains(system, np.array([w]))[0]),
@@ -142,12 +144,44 @@ def hinf_error(a: System, b: System, *, relative: bool = False, points: int = 51
     return _relative(error, hinf_norm(a, points=points)) if relative else error
 
 
+def _residues(system: System) -> tuple[Complex, Complex, Complex]:
+    """Poles μ (2N,), b (2N, U), c (Y, 2N) with G(z) = D + Σ c_i b_i / (1 - μ_i/z), conjugates included."""
+    mu: Complex = np.concatenate([system.lam, system.lam.conj()])
+    b: Complex = np.concatenate([system.B, system.B.conj()], axis=0)
+    c: Complex = np.multiply(0.5, np.concatenate([system.C, system.C.conj()], axis=1))
+    return mu, b, c
+
+
+def _fractions(mu: Complex, omega: Real) -> Complex:
+    """1 / (1 - μ/z), shape (W, 2N)."""
+    fractions: Complex = 1.0 / (1.0 - mu[None, :] * np.exp(-1j * omega)[:, None])
+    return fractions
+
+
+def _blocks(omega: Real, size: int) -> list[Real]:
+    """The frequencies in pieces, so that `size` complex numbers for each fit into memory."""
+    return np.array_split(omega, math.ceil(omega.size * size / BLOCK))
+
+
 def _gains(system: System, omega: Real) -> Real:
-    """Largest singular value of the response at each frequency, in blocks that bound the memory."""
-    size = system.outputs * max(2 * system.order, system.inputs)
-    blocks = np.array_split(omega, math.ceil(omega.size * size / BLOCK))
-    norms = [np.linalg.norm(frequency_response(system, part), 2, axis=(1, 2)) for part in blocks]
-    return np.concatenate(norms)
+    """Largest singular value of the response at each frequency, shape (W,)."""
+    blocks = _blocks(omega, system.outputs * max(2 * system.order, system.inputs))
+    return np.concatenate(
+        [np.linalg.norm(frequency_response(system, block), 2, axis=(1, 2)) for block in blocks]
+    )
+
+
+def _frobenius(system: System, omega: Real) -> Real:
+    """Squared Frobenius norm of the response at each frequency, shape (W,), without forming it."""
+    mu, b, c = _residues(system)
+    d = feedthrough(system)
+    pairs = (c.T @ c.conj()) * (b @ b.conj().T)  # tr(c_i b_i (c_j b_j)*), shape (2N, 2N)
+    cross = ((c.T @ d) * b).sum(axis=1)  # tr(c_i b_i Dᵀ), shape (2N,)
+    squares = []
+    for block in _blocks(omega, 2 * system.order):
+        weight = _fractions(mu, block)
+        squares.append((((weight @ pairs) * weight.conj()).sum(axis=1) + 2.0 * (weight @ cross)).real)
+    return np.concatenate(squares) + float((d * d).sum())
 
 
 def _relative(error: float, norm: float) -> float:

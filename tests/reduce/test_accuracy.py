@@ -5,6 +5,7 @@ import pytest
 
 from ssmith.errors import InputError
 from ssmith.reduce.accuracy import (
+    _frobenius,
     difference,
     frequency_grid,
     frequency_response,
@@ -66,6 +67,23 @@ def test_hinf_norm_agrees_with_slycot(make, real_matrices, kind, seed):
         c @ b + system.D, tol=1e-10,
     )  # fmt: skip
     assert hinf_norm(system) == pytest.approx(peak, rel=1e-7)
+
+
+def test_many_channels_are_screened_and_still_measured(make, real_matrices):
+    slycot = pytest.importorskip("slycot", reason="the SLICOT oracle wants slycot")
+    system = make(3, "near unit circle", modes=10, channels=(20, 18))
+    a, b, c = real_matrices(system)
+    peak, _ = slycot.ab13dd(
+        "D", "I", "N", "D", 20, 20, 18, a, np.eye(20), b, c @ a, c @ b + system.D, tol=1e-10
+    )  # fmt: skip
+    assert hinf_norm(system) == pytest.approx(peak, rel=1e-7)
+
+
+def test_screening_sees_the_frobenius_norm_of_the_response(make):
+    system = make(5, modes=6, channels=(3, 4))
+    omega = np.linspace(0.0, np.pi, 9)
+    expected = np.linalg.norm(frequency_response(system, omega), axis=(1, 2)) ** 2
+    np.testing.assert_allclose(_frobenius(system, omega), expected, rtol=1e-11)
 
 
 def test_hinf_norm_finds_a_peak_far_narrower_than_the_grid():
