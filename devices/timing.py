@@ -61,7 +61,7 @@ def summarise(samples: Nanoseconds, *, overhead_ns: float) -> Timing:
         return float(np.quantile(times, fraction)) if enough else None
 
     low, high = float(times[0]), float(times[-1])
-    fractions = _FRACTIONS[(n * (1 - _FRACTIONS) >= 2) | (_FRACTIONS == 1.0)]
+    fractions = _FRACTIONS[(n * (1 - _FRACTIONS) >= 2) | np.isin(_FRACTIONS, (0.0, 1.0))]
     return Timing(
         samples=n,
         min_us=low,
@@ -84,6 +84,9 @@ def summarise_deadlines(
 ) -> Deadline:
     """Statistics of a paced run.
 
+    A miss that is no overrun was caused by something else: the system woke us too late, or an
+    earlier step was still in the way.
+
     Args:
         busy: duration of each step, shape (n,).
         late: end of each step minus the moment it was due, shape (n,).
@@ -95,6 +98,7 @@ def summarise_deadlines(
         period_us=period_us,
         steps=len(busy),
         misses=int((late > period_s * 1e9).sum()),
+        overruns=int((busy > period_s * 1e9).sum()),
         duty=float(busy.mean()) / 1e3 / period_us,
         real_time_factor=period_us / max(steady_mean_us, 1e-3),
         worst_us=float(late.max()) / 1e3,

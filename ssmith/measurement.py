@@ -58,6 +58,7 @@ class Deadline(BaseModel):
     period_us: float = Field(gt=0)
     steps: int = Field(ge=1)
     misses: int = Field(ge=0)  # steps that ended after the next one was due
+    overruns: int = Field(ge=0)  # of the misses: computing alone took longer than the period
     duty: float  # mean busy time of the paced steps / period
     real_time_factor: float  # period / mean back-to-back step; above 1 is faster than real time
     worst_us: float  # from the moment a step was due to its end, lateness of the wake-up included
@@ -116,7 +117,7 @@ class Measurements(BaseModel):
     """The document ``measurements.json``."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
-    schema_version: Literal[1] = 1
+    version: Literal[1] = 1
     measurements: list[Measurement] = []
 
 

@@ -6,6 +6,7 @@ does the same. Building a report never fails because of what a run lacks.
 
 from __future__ import annotations
 
+import contextlib
 import json
 from collections.abc import Callable
 from pathlib import Path
@@ -13,6 +14,7 @@ from typing import Any, TypeVar
 
 from pydantic import TypeAdapter, ValidationError
 
+from ssmith.bundle import Bundle
 from ssmith.errors import InputError, MissingToolError
 from ssmith.files import write_atomic
 from ssmith.measurement import Measurement
@@ -30,8 +32,8 @@ from ssmith.report_data import (
 T = TypeVar("T")
 
 _WHERE: dict[Section, tuple[str, ...]] = {
-    "training": ("metrics.jsonl",),
-    "cuts": ("cuts.json",),
+    "training": ("train/metrics.jsonl", "metrics.jsonl"),
+    "cuts": ("train/cuts.json", "cuts.json"),
     "comparison": ("compare.json",),
     "artifacts": ("artifacts/manifest.json", "manifest.json"),
     "parity": ("parity.json",),
@@ -51,9 +53,9 @@ def build_report(run_folder: Path) -> ReportData:
     """Read what the stages of a run wrote.
 
     Args:
-        run_folder: holds any of ``metrics.jsonl``, ``cuts.json``, ``compare.json``,
-            ``artifacts/manifest.json``, ``parity.json``, ``measurements.json``,
-            ``provenance.json`` (name → text) and ``recipe.json``.
+        run_folder: holds any of ``train/metrics.jsonl``, ``train/cuts.json``, ``compare.json``,
+            ``artifacts/manifest.json``, ``parity.json``, ``measurements.json``, ``recipe.json`` and
+            the bundle, whose provenance is shown.
 
     Raises:
         InputError: ``run_folder`` is not a folder.
@@ -86,8 +88,7 @@ def build_report(run_folder: Path) -> ReportData:
         parity=parity,
         measurements=measurements,
         toolchain=_texts(manifest.get("toolchain")),
-        provenance=_texts(_json_or_empty(run_folder, ("provenance.json",)))
-        | ({"bundle sha256": str(sha)} if (sha := manifest.get("bundle_sha256")) else {}),
+        provenance=_provenance(run_folder, manifest),
         recipe=_text(run_folder / "recipe.json"),
         problems=problems,
     )
@@ -175,6 +176,15 @@ def _json_or_empty(folder: Path, names: tuple[str, ...]) -> dict[str, Any]:
         if isinstance(found, dict):
             return found
     return {}
+
+
+def _provenance(folder: Path, manifest: dict[str, Any]) -> dict[str, str]:
+    found: dict[str, str] = {}
+    for path in sorted(folder.glob("*.ssm")):
+        with contextlib.suppress(InputError):
+            found = Bundle.read(path).meta.provenance
+    sha = manifest.get("bundle_sha256")
+    return found | ({"bundle_sha256": str(sha)} if sha else {})
 
 
 def _texts(raw: Any) -> dict[str, str]:

@@ -6,9 +6,10 @@ Each model below names the file it is read from. Its JSON schema is published ne
 
 from __future__ import annotations
 
-from typing import Literal
+import re
+from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import AliasChoices, BaseModel, ConfigDict, Field, field_validator
 
 from ssmith.measurement import Measurement
 
@@ -24,7 +25,7 @@ class TrainingRow(_Record):
     """One evaluation during training; a line of ``metrics.jsonl``."""
 
     step: int = Field(ge=0)
-    loss: float | None = None
+    loss: float | None = Field(default=None, validation_alias=AliasChoices("loss", "train_loss"))
     validation_loss: float | None = None
     validation_metric: float | None = None
     orders: list[int] = []
@@ -47,11 +48,36 @@ class CutRow(_Record):
     accepted: bool
     reason: str = ""
 
+    @field_validator("layer", mode="before")
+    @classmethod
+    def _index(cls, layer: Any) -> Any:
+        found = re.search(r"\d+", layer) if isinstance(layer, str) else None
+        return int(found.group()) if found else layer  # blocks.0.ssm is layer 0
+
+    @property
+    def outcome(self) -> Literal["kept", "undone", "not cut"]:
+        """Whether the cut stands, was taken back after measuring its cost, or was not made."""
+        if self.accepted:
+            return "kept"
+        return "not cut" if self.loss_after is None else "undone"
+
     @property
     def kept_values(self) -> int:
-        """How many singular values were kept: two a mode where the real system was balanced."""
-        real = len(self.singular_values) >= 2 * self.order_before
-        return min((2 if real else 1) * self.order_after, len(self.singular_values))
+        """How many singular values stay, or would have stayed: two a mode of a real system."""
+        count = len(self.singular_values)
+        if not self.accepted and self.tail is not None and self.order_after == self.order_before:
+            # An undone cut leaves the order as it was; what it tried follows from what it would drop.
+            tails = [(abs(sum(self.singular_values[k:]) - self.tail), k) for k in range(count, -1, -1)]
+            return min(tails)[1]
+        real = count >= 2 * self.order_before
+        return min((2 if real else 1) * self.order_after, count)
+
+    @property
+    def order_tried(self) -> int:
+        """The order a cut led to, or would have led to."""
+        if self.outcome == "kept" or not self.singular_values:
+            return self.order_after
+        return -(-self.kept_values * self.order_before // len(self.singular_values))
 
     @property
     def share_cut(self) -> float | None:
@@ -152,7 +178,7 @@ class Summary(_Record):
 class ReportData(_Record):
     """Everything the page shows. A section that is None did not run; ``problems`` says more."""
 
-    schema_version: Literal[1] = 1
+    version: Literal[1] = 1
     name: str
     summary: Summary
     training: list[TrainingRow] | None = None

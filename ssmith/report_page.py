@@ -43,6 +43,7 @@ def render(data: ReportData) -> str:
         fingerprint=_fingerprint(data.measurements or []),
         notes=_notes(data.measurements or []),
         gain=_gain(data),
+        unmeasured=_unmeasured(data),
         layers=_layers(data),
         readings=_readings(data.measurements or []),
         proofs=_proofs(data.parity or []),
@@ -111,7 +112,7 @@ def _plots(data: ReportData) -> dict[str, str]:
 
 
 def _shown_cuts(data: ReportData) -> list[CutRow]:
-    return [cut for cut in data.cuts or [] if cut.singular_values][-MAX_SPECTRA:]
+    return [c for c in data.cuts or [] if c.singular_values and c.outcome != "not cut"][-MAX_SPECTRA:]
 
 
 def _layers(data: ReportData) -> list[dict[str, Any]]:
@@ -120,7 +121,7 @@ def _layers(data: ReportData) -> list[dict[str, Any]]:
     rows = []
     for layer in range(min(len(start), len(end))):
         cuts = [cut for cut in data.cuts or [] if cut.layer == layer]
-        kept = sum(cut.accepted for cut in cuts)
+        kept = sum(cut.outcome == "kept" for cut in cuts)
         rows.append(
             {
                 "layer": layer + 1,
@@ -128,7 +129,7 @@ def _layers(data: ReportData) -> list[dict[str, Any]]:
                 "end": end[layer],
                 "gone": 1 - end[layer] / start[layer],
                 "kept": kept,
-                "undone": len(cuts) - kept,
+                "undone": sum(cut.outcome == "undone" for cut in cuts),
             }
         )
     return rows
@@ -188,6 +189,13 @@ def _fingerprint(measurements: list[Measurement]) -> dict[str, str]:
 
 def _notes(measurements: list[Measurement]) -> list[tuple[str, str]]:
     return [(m.backend, note) for m in measurements for note in m.notes]
+
+
+def _unmeasured(data: ReportData) -> list[str]:
+    """Backends that an exported file is for and that have no measurement."""
+    opened_by = {"onnx-step": "onnx", "c-source": "native", "ssmc": "native"}
+    wanted = {opened_by[file.kind] for file in data.artifacts or [] if file.kind in opened_by}
+    return sorted(wanted - {m.backend for m in data.measurements or []})
 
 
 def _gain(data: ReportData) -> dict[str, Any]:

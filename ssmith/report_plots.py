@@ -20,7 +20,7 @@ def order_plot(training: Sequence[TrainingRow], cuts: Sequence[CutRow], *, layer
         ends: list[tuple[float, str, str]] = []
         for layer in range(layers):
             kept = [c for c in cuts if c.layer == layer and c.accepted]
-            undone = [c for c in cuts if c.layer == layer and not c.accepted]
+            undone = [c for c in cuts if c.layer == layer and c.outcome == "undone"]
             points = _through_cuts(
                 [(r.step, r.orders[layer]) for r in training if len(r.orders) > layer], kept
             )

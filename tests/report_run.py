@@ -11,6 +11,7 @@ import numpy as np
 
 from ssmith.devices.timing import summarise, summarise_deadlines
 from ssmith.measurement import Measurement, write_measurements
+from tests.bundles import random_bundle
 
 LAYERS, WINDOW, ATTEMPTS = 2, (900, 1800), 4
 
@@ -21,12 +22,13 @@ def write_run(folder: Path, *, period_s: float | None = None, seed: int = 0) -> 
     folder.mkdir(parents=True, exist_ok=True)
     cuts = _cuts(rng)
     rows = _training(rng, cuts, classification=period_s is None)
-    (folder / "metrics.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
-    _write(folder / "cuts.json", cuts)
+    (folder / "train").mkdir(exist_ok=True)
+    (folder / "train" / "metrics.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    _write(folder / "train" / "cuts.json", cuts)
     _write(folder / "compare.json", _comparison(period_s is None))
     _write(folder / "artifacts" / "manifest.json", _manifest())
     _write(folder / "parity.json", {"rows": _parity()})
-    _write(folder / "provenance.json", {"seed": "0", "ssmith": "0.1.0", "torch": "2.13.0"})
+    random_bundle(rng, name="digits").write(folder / "digits.ssm")
     _write(folder / "recipe.json", {"name": "digits", "model": {"order": 64, "layers": LAYERS}})
     write_measurements(folder / "measurements.json", measurements(rng, period_s))
     return folder
@@ -55,9 +57,10 @@ def _cuts(rng: np.random.Generator) -> list[dict[str, Any]]:
             cuts.append(
                 {
                     "step": step,
-                    "layer": layer,
+                    "attempt": attempt + 1,
+                    "layer": f"blocks.{layer}.ssm",
                     "order_before": orders[layer],
-                    "order_after": target,
+                    "order_after": target if accepted else orders[layer],
                     "singular_values": sigma,
                     "criterion": "task-aware",
                     "tail": sum(sigma[2 * target :]),
@@ -80,13 +83,13 @@ def _training(
         orders = [64] * LAYERS
         for cut in cuts:
             if cut["accepted"] and cut["step"] <= step:
-                orders[cut["layer"]] = cut["order_after"]
+                orders[int(cut["layer"].split(".")[1])] = cut["order_after"]
         loss = 0.08 + 2.2 * np.exp(-step / 700)
         score = 0.963 - 0.86 * np.exp(-step / 600) if classification else 0.42 + np.exp(-step / 500)
         rows.append(
             {
                 "step": step,
-                "loss": float(loss * rng.uniform(0.8, 1.2)),
+                "train_loss": float(loss * rng.uniform(0.8, 1.2)),
                 "validation_loss": float(loss * 1.15 + 0.03 * rng.uniform()),
                 "validation_metric": float(score),
                 "orders": orders,

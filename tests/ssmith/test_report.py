@@ -7,17 +7,21 @@ from importlib import resources
 from pathlib import Path
 
 import jsonschema
+import numpy as np
 import pytest
 
+from ssmith.bundle import Bundle
 from ssmith.errors import InputError
+from ssmith.measurement import read_measurements, write_measurements
 from ssmith.report import build_report, render_html, report_schema, write_report
 from ssmith.report_data import CutRow, ReportData
+from tests.bundles import random_bundle
 from tests.report_run import write_run
 
 VOID = {"meta", "link", "br", "use", "path", "img", "hr", "rect"}
 FILES = (
-    "metrics.jsonl",
-    "cuts.json",
+    "train/metrics.jsonl",
+    "train/cuts.json",
     "compare.json",
     "artifacts/manifest.json",
     "parity.json",
@@ -180,7 +184,7 @@ def test_an_empty_folder_makes_a_page(tmp_path):
 
 def test_half_a_line_of_a_killed_run_is_left_out(tmp_path):
     run = write_run(tmp_path)
-    path = run / "metrics.jsonl"
+    path = run / "train" / "metrics.jsonl"
     whole = build_report(run).training
     path.write_bytes(path.read_bytes()[:-20])
     assert whole is not None
@@ -194,7 +198,9 @@ def test_text_from_files_cannot_become_markup(tmp_path):
         document = json.loads((run / name).read_text())
         document[path[0]][path[1]][path[2]] = attack
         (run / name).write_text(json.dumps(document))
-    (run / "provenance.json").write_text(json.dumps({attack: attack}))
+    bundle = random_bundle(np.random.default_rng(0), name="digits")
+    meta = bundle.meta.model_copy(update={"provenance": {attack: attack}})
+    Bundle(meta, bundle.tensors).write(run / "digits.ssm")
     html = render_html(build_report(run))
     assert "<script" not in html and "&lt;script&gt;" in html
 
@@ -204,6 +210,42 @@ def test_a_file_is_no_run_folder(tmp_path):
     path.write_text("")
     with pytest.raises(InputError, match="not a folder"):
         build_report(path)
+
+
+def test_a_failed_check_is_seen_without_a_click(tmp_path):
+    run = write_run(tmp_path)
+    assert "<details><summary>All 7 checks" in render_html(build_report(run))
+    document = json.loads((run / "parity.json").read_text())
+    document["rows"][0] |= {"passed": False, "reason": "another sum"}
+    (run / "parity.json").write_text(json.dumps(document))
+    html = render_html(build_report(run))
+    assert "<details open><summary>All 7 checks" in html and "FAILED" in html and "5 / 6" in html
+
+
+def test_an_exported_backend_without_a_measurement_is_named(tmp_path):
+    run = write_run(tmp_path)
+    kept = [m for m in read_measurements(run / "measurements.json") if m.backend != "onnx"]
+    write_measurements(run / "measurements.json", kept)
+    words = " ".join("".join(Page(render_html(build_report(run))).words).split())
+    assert "not measured here: onnx." in words
+
+
+def test_an_undone_cut_shows_what_it_tried():
+    sigma = [8.0, 4.0, 2.0, 1.0, 0.5, 0.25, 0.12, 0.06]
+    row = CutRow(
+        step=1,
+        layer="blocks.1.ssm",
+        order_before=4,
+        order_after=4,
+        singular_values=sigma,
+        tail=sum(sigma[4:]),
+        loss_before=0.5,
+        loss_after=0.9,
+        accepted=False,
+    )
+    assert (row.layer, row.outcome, row.kept_values, row.order_tried) == (1, "undone", 4, 2)
+    skipped = row.model_copy(update={"loss_after": None, "tail": 0.0})
+    assert (skipped.outcome, skipped.order_tried) == ("not cut", 4)
 
 
 def test_cut_row_counts_real_and_complex_spectra():

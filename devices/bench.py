@@ -1,0 +1,162 @@
+"""The measuring loop over targets and backends: raw nanoseconds in, measurements out."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import numpy as np
+
+from ssmith.devices.host import Host
+from ssmith.devices.target import KINDS, Job, Plan, Probe, RawRun, Target
+from ssmith.devices.timing import Nanoseconds, find_warm_up, summarise, summarise_deadlines
+from ssmith.errors import InputError, MissingToolError
+from ssmith.measurement import Deadline, Measurement
+from ssmith.runtime.artifacts import find_bundle, read_manifest
+from ssmith.runtime.session import BackendName
+
+TARGETS: dict[str, Callable[[], Target]] = {"host": Host}
+ENOUGH = 10_000  # samples for a p99.9
+
+
+def bench(
+    artifacts: Path | str,
+    target: Target | str = "host",
+    *,
+    backends: Sequence[BackendName] | None = None,
+    plan: Plan | None = None,
+    on_skip: Callable[[BackendName, str], None] | None = None,
+) -> list[Measurement]:
+    """Measure every artifact of a folder that can run on a target.
+
+    Args:
+        artifacts: the artifact folder.
+        target: ``"host"`` or an object that follows ``Target``.
+        backends: only these; None takes what the folder holds and the target can run.
+        plan: how long to measure.
+        on_skip: called with (backend, reason) for what the folder holds but the target cannot run.
+
+    Raises:
+        InputError: an unknown target or backend, or a folder with nothing to measure.
+        MissingToolError: a backend that was asked for needs something that is not installed.
+        SsmithError: a measured program failed.
+    """
+    artifacts, plan = Path(artifacts), plan or Plan()
+    place = _target(target) if isinstance(target, str) else target
+    probe = place.probe()
+    held = present(artifacts)
+    missing = {name: why for name in held if (why := _why_not(name, probe))}
+    for name in backends or ():
+        if name not in held:
+            raise InputError(f"{artifacts} holds nothing for the backend {name!r}; it has {', '.join(held)}")
+        if name in missing:
+            raise MissingToolError(f"the backend {name!r} cannot run on {place.name}: {missing[name]}")
+    chosen = list(backends or [name for name in held if name not in missing])
+    if not chosen:
+        why = "; ".join(f"{name}: {reason}" for name, reason in missing.items()) or "it holds no model"
+        raise InputError(f"nothing in {artifacts} can be measured on {place.name} ({why})")
+    if on_skip is not None and backends is None:
+        for name, why in missing.items():
+            on_skip(name, why)
+    found = []
+    for name in chosen:
+        with tempfile.TemporaryDirectory(prefix="ssmith-bench-") as folder:
+            job = place.push(place.build(artifacts, name, Path(folder)), plan)
+            raw = place.read(job, place.run(job, plan))
+        found.append(measurement(place.name, probe, job, raw, plan))
+    return found
+
+
+def present(artifacts: Path) -> list[BackendName]:
+    """Backends that find something to open in the folder, fastest first."""
+    manifest = read_manifest(artifacts)
+    found = [name for name, kinds in KINDS.items() if manifest.first(*kinds) is not None]
+    if find_bundle(artifacts, manifest) is not None:
+        found.append("reference")
+    return found
+
+
+def measurement(target: str, probe: Probe, job: Job, raw: RawRun, plan: Plan) -> Measurement:
+    """All arithmetic between a target's raw numbers and the published ones."""
+    fingerprint = probe.fingerprint | job.fingerprint
+    if probe.emulated:
+        return Measurement(
+            target=target,
+            backend=job.backend,
+            precision=job.precision,
+            metric_kind="instructions",
+            emulated=True,
+            artifact=job.artifact,
+            instructions_per_step=raw.instructions_per_step,
+            flash_bytes=_first(raw.flash_bytes, job.flash_bytes),
+            ram_bytes=raw.ram_bytes,
+            notes=list(job.notes),
+            fingerprint=fingerprint,
+        )
+    warm_up = find_warm_up(raw.samples, limit=plan.warmup_limit)
+    steady = raw.samples[warm_up.steps :][: plan.steps]
+    timing = summarise(steady, overhead_ns=raw.overhead_ns)
+    notes = list(job.notes)
+    if not warm_up.stable:
+        notes.append(
+            f"step times had not settled after {warm_up.steps} warm-up steps: the machine was busy, so"
+            " the median may move by more than 2 % from run to run"
+        )
+    if len(steady) < ENOUGH:
+        notes.append(f"{len(steady)} steps were measured; a p99.9 needs {ENOUGH}")
+    return Measurement(
+        target=target,
+        backend=job.backend,
+        precision=job.precision,
+        metric_kind="latency",
+        artifact=job.artifact,
+        clock=raw.clock,
+        timer_overhead_us=raw.overhead_ns / 1e3,
+        cold_start_us=_median_us(raw.cold_start_ns),
+        load_us=_median_us(raw.load_ns),
+        first_step_us=_median_us(np.maximum(raw.first_ns - int(raw.overhead_ns), 0)),
+        warmup_steps=warm_up.steps,
+        warmup_stable=warm_up.stable,
+        timing=timing,
+        deadline=_deadline(job, raw, timing.mean_us),
+        python_step_p50_us=_session_us(raw.session_samples, plan),
+        flash_bytes=_first(raw.flash_bytes, job.flash_bytes),
+        ram_bytes=raw.ram_bytes,
+        peak_rss_bytes=raw.peak_rss_bytes,
+        pinned=raw.pinned,
+        notes=notes,
+        fingerprint=fingerprint,
+    )
+
+
+def _target(name: str) -> Target:
+    if name not in TARGETS:
+        raise InputError(f"there is no target {name!r}; write {' or '.join(sorted(TARGETS))}")
+    return TARGETS[name]()
+
+
+def _why_not(backend: BackendName, probe: Probe) -> str:
+    if backend in probe.backends:
+        return ""
+    return probe.missing.get(backend, "the target does not offer it")
+
+
+def _deadline(job: Job, raw: RawRun, steady_mean_us: float) -> Deadline | None:
+    if job.period_s is None or not len(raw.paced_busy):
+        return None
+    return summarise_deadlines(
+        raw.paced_busy, raw.paced_late, period_s=job.period_s, steady_mean_us=steady_mean_us
+    )
+
+
+def _session_us(samples: Nanoseconds, plan: Plan) -> float | None:
+    return _median_us(samples[find_warm_up(samples, limit=plan.warmup_limit).steps :])
+
+
+def _median_us(samples: Nanoseconds) -> float | None:
+    return float(np.median(samples)) / 1e3 if len(samples) else None
+
+
+def _first(*values: int | None) -> int | None:
+    return next((value for value in values if value is not None), None)

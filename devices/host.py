@@ -1,0 +1,261 @@
+"""The machine we run on: native code timed from C, everything else from Python, each in a fresh process."""
+
+from __future__ import annotations
+
+import contextlib
+import importlib.util
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from importlib import resources
+from pathlib import Path
+
+import numpy as np
+
+from ssmith.devices.fingerprint import host_fingerprint
+from ssmith.devices.target import KINDS, Job, Plan, Probe, RawRun
+from ssmith.devices.timing import Nanoseconds
+from ssmith.devices.worker import clock_ns
+from ssmith.errors import InputError, SsmithError
+from ssmith.runtime.artifacts import Artifact, Manifest, find_bundle, read_manifest, verified
+from ssmith.runtime.compiler import compile_command, find_compiler
+from ssmith.runtime.session import BackendName, Session
+
+COLD_STEPS = 64  # of a fresh process that is started only for its load time and peak memory
+SESSION_STEPS = 4_000  # native steps called from Python, beside those timed in C
+RANDOM_FRAMES = 256
+GRACE_S = 120  # beyond the planned time, for loading on a busy machine
+ONE_THREAD = {name: "1" for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")}
+
+
+@dataclass(frozen=True)
+class Host:
+    """The machine we run on; see ``Target``."""
+
+    name: str = "host"
+
+    def probe(self) -> Probe:
+        """What can run here: native needs a C compiler, onnx needs onnxruntime."""
+        missing: dict[BackendName, str] = {}
+        if find_compiler() is None:
+            missing["native"] = "no C compiler was found; on Debian: apt install gcc"
+        if importlib.util.find_spec("onnxruntime") is None:
+            missing["onnx"] = "onnxruntime is not installed; run pip install 'ssmith[onnx]'"
+        backends = tuple(backend for backend in KINDS if backend not in missing)
+        with pinned() as core:
+            return Probe(backends, fingerprint=host_fingerprint(core), missing=missing)
+
+    def build(self, artifacts: Path, backend: BackendName, folder: Path) -> Job:
+        """A C program around the generated model, or the Python worker.
+
+        Raises:
+            SsmithError: the compiler refused the generated code.
+        """
+        manifest = read_manifest(artifacts)
+        source = manifest.first("c-source")
+        if backend == "native" and source is not None:
+            return _build_c(artifacts, manifest, source, folder)
+        return _build_python(artifacts, manifest, backend, folder)
+
+    def push(self, job: Job, plan: Plan) -> Job:
+        """Write the input frames beside the program."""
+        frames, origin = input_frames(job.artifacts, job.backend, plan.seed)
+        frames.tofile(job.folder / "frames.f32")
+        return replace(job, notes=(*job.notes, origin))
+
+    def run(self, job: Job, plan: Plan) -> Path:
+        """Cold starts, then the long run, all on one core; returns the folder of their output."""
+        output = job.folder / "output"
+        short = replace(plan, steps=COLD_STEPS, warmup_limit=0)
+        with pinned() as core:
+            for k in range(plan.cold_starts):
+                _start(job.command, job, short, output / f"cold{k}", paced=0)
+            _start(job.command, job, plan, output / "main", paced=_paced_steps(job, plan))
+            if job.command[0] != sys.executable:
+                session = replace(plan, steps=min(SESSION_STEPS, plan.steps))
+                _start(_worker(job.artifacts, job.backend), job, session, output / "session", paced=0)
+        (output / "pinned").write_text("" if core is None else str(core))
+        return output
+
+    def read(self, job: Job, output: Path) -> RawRun:
+        """Parse what the programs wrote."""
+        cold = [_stats(path) for path in sorted(output.glob("cold*"))]
+        main, session = _stats(output / "main"), output / "session"
+
+        def of_cold(name: str) -> Nanoseconds:
+            return np.array([run[name] for run in cold], np.int64)
+
+        return RawRun(
+            samples=_samples(output / "main" / "samples.i64"),
+            paced_busy=_samples(output / "main" / "busy.i64"),
+            paced_late=_samples(output / "main" / "late.i64"),
+            overhead_ns=main["overhead_ns"],
+            cold_start_ns=of_cold("cold_start_ns"),
+            load_ns=of_cold("load_ns"),
+            first_ns=np.array(
+                [_samples(path / "samples.i64")[0] for path in sorted(output.glob("cold*"))], np.int64
+            ),
+            peak_rss_bytes=int(max(run["peak_rss_bytes"] for run in cold or [main])) or None,
+            session_samples=_called_from_python(session),
+            flash_bytes=_whole(main.get("flash_bytes")),
+            ram_bytes=_whole(main.get("ram_bytes")),
+            clock="python" if job.command[0] == sys.executable else "c",
+            pinned=(output / "pinned").read_text() != "",
+        )
+
+
+@contextlib.contextmanager
+def pinned() -> Iterator[int | None]:
+    """Hold this thread, and every process it starts, on one core; given back at the end.
+
+    Yields:
+        The core, or None where the system does not let us choose.
+    """
+    try:
+        before = os.sched_getaffinity(0)
+        core = max(before)  # core 0 serves most interrupts
+        os.sched_setaffinity(0, {core})
+    except (AttributeError, OSError):
+        yield None
+        return
+    try:
+        yield core
+    finally:
+        os.sched_setaffinity(0, before)
+
+
+def input_frames(artifacts: Path, backend: BackendName, seed: int) -> tuple[np.ndarray, str]:
+    """What the model is fed: recorded frames of its golden vectors, else random ones.
+
+    Returns:
+        Frames of shape (T, U), float32, and a sentence that says which.
+    """
+    bundle = find_bundle(artifacts, read_manifest(artifacts))
+    if bundle is not None:
+        from safetensors import safe_open
+
+        with safe_open(bundle, "numpy") as file:
+            names = [n for n in file.keys() if n.startswith("golden.") and n.endswith(".input")]  # noqa: SIM118
+            recorded = [file.get_tensor(name) for name in sorted(names)]
+        if recorded:
+            frames = np.concatenate(recorded).astype(np.float32)
+            return frames, f"fed with the {len(frames)} recorded frames of the golden vectors, in a circle"
+    inputs = Session.open(artifacts, backend=backend).inputs
+    frames = np.random.default_rng(seed).standard_normal((RANDOM_FRAMES, inputs), np.float32)
+    return (
+        frames,
+        f"fed with {RANDOM_FRAMES} random frames (normal, seed {seed}): no recorded ones were found",
+    )
+
+
+def _build_c(artifacts: Path, manifest: Manifest, source: Artifact, folder: Path) -> Job:
+    path, name, upper = verified(artifacts, source), manifest.name, manifest.name.upper()
+    program = folder / "host_loop"
+    defines = {
+        "MODEL": name,
+        "MODEL_HEADER": f'"{name}.h"',
+        "MODEL_INPUTS": f"{upper}_INPUTS",
+        "MODEL_OUTPUTS": f"{upper}_OUTPUTS",
+        "MODEL_FLASH_BYTES": f"{upper}_FLASH_BYTES",
+        "MODEL_RAM_BYTES": f"sizeof({name}_t)",
+    }
+    with resources.as_file(resources.files("ssmith.devices") / "firmware" / "host_loop.c") as loop:
+        command = [
+            *compile_command(),
+            *(f"-D{key}={value}" for key, value in defines.items()),
+            *(f"-I{path.parent}", str(loop), str(path), "-o", str(program)),
+        ]
+        done = subprocess.run(command, capture_output=True, text=True, check=False)
+    if done.returncode != 0:
+        raise SsmithError(f"the C compiler refused {path}:\n{done.stderr.strip()[-2000:]}")
+    return Job(
+        backend="native",
+        precision=source.precision,
+        artifact=source.path,
+        artifacts=artifacts,
+        command=(str(program),),
+        folder=folder,
+        period_s=manifest.period_s,
+        fingerprint=_compiler(),
+        notes=("timed in C around the generated code; the same compiler and flags as the native backend",),
+    )
+
+
+def _build_python(artifacts: Path, manifest: Manifest, backend: BackendName, folder: Path) -> Job:
+    file = manifest.first(*KINDS[backend])
+    if file is None and backend != "reference":
+        raise InputError(f"{artifacts} holds nothing for the backend {backend!r}")
+    return Job(
+        backend=backend,
+        precision=file.precision if file else "float64",
+        artifact=file.path if file else f"{manifest.name}.ssm",
+        artifacts=artifacts,
+        command=_worker(artifacts, backend),
+        folder=folder,
+        period_s=manifest.period_s,
+        flash_bytes=file.bytes if file else None,
+        notes=("timed around Session.step in Python, one frame a call",),
+    )
+
+
+def _worker(artifacts: Path, backend: BackendName) -> tuple[str, ...]:
+    return (sys.executable, "-m", "ssmith.devices.worker", str(artifacts.resolve()), backend)
+
+
+def _compiler() -> dict[str, str]:
+    compiler, command = find_compiler() or [], compile_command()
+    version = subprocess.run([*compiler, "--version"], capture_output=True, text=True, check=False).stdout
+    flags = " ".join(command[len(compiler) :])
+    return {"compiler": version.partition("\n")[0].strip(), "compiler_flags": flags}
+
+
+def _paced_steps(job: Job, plan: Plan) -> int:
+    if job.period_s is None:
+        return 0
+    return max(1, min(int(plan.paced_limit_s / job.period_s), plan.steps))
+
+
+def _start(command: tuple[str, ...], job: Job, plan: Plan, output: Path, *, paced: int) -> None:
+    """One process: the arguments of ``firmware/host_loop.c``."""
+    output.mkdir(parents=True)
+    numbers = (
+        max(1, plan.warmup_limit + plan.steps),
+        int(plan.time_limit_s * 1e9),
+        paced,
+        round((job.period_s or 0.0) * 1e9),
+        clock_ns(),
+    )
+    limit = plan.time_limit_s + paced * (job.period_s or 0.0) + GRACE_S
+    arguments = [*command, str(job.folder / "frames.f32"), str(output), *map(str, numbers)]
+    try:
+        done = subprocess.run(
+            arguments, capture_output=True, text=True, check=False, timeout=limit, env=os.environ | ONE_THREAD
+        )
+    except subprocess.TimeoutExpired as error:
+        raise SsmithError(f"measuring {job.artifact} did not end within {limit:.0f} s") from error
+    if done.returncode != 0:
+        raise SsmithError(
+            f"measuring {job.artifact} with {job.backend} failed (exit code {done.returncode}):"
+            f" {done.stderr.strip()[-2000:]}"
+        )
+
+
+def _stats(folder: Path) -> dict[str, float]:
+    lines = (line.split() for line in (folder / "stats.txt").read_text().splitlines())
+    return {name: float(value) for name, value in lines}
+
+
+def _samples(path: Path) -> Nanoseconds:
+    return np.fromfile(path, np.int64)
+
+
+def _called_from_python(folder: Path) -> Nanoseconds:
+    if not folder.is_dir():
+        return RawRun().session_samples
+    return np.maximum(_samples(folder / "samples.i64") - int(_stats(folder)["overhead_ns"]), 0)
+
+
+def _whole(value: float | None) -> int | None:
+    return None if value is None else int(value)

@@ -1,0 +1,148 @@
+"""What a place to run on must be able to do: probe, build, push, run, read.
+
+``bench`` drives these five steps and does all arithmetic; a target only moves files, starts
+programs and returns raw numbers. It never sees a weight.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Literal, Protocol
+
+import numpy as np
+
+from ssmith.devices.timing import Nanoseconds
+from ssmith.runtime.artifacts import Kind
+from ssmith.runtime.session import BackendName
+
+# What a backend opens, best first; reference opens the bundle beside the folder.
+KINDS: dict[BackendName, tuple[Kind, ...]] = {
+    "native": ("c-source", "ssmc"),
+    "onnx": ("onnx-step", "onnx-sequence"),
+    "reference": (),
+}
+
+
+def _none() -> Nanoseconds:
+    return np.zeros(0, np.int64)
+
+
+@dataclass(frozen=True)
+class Plan:
+    """How long to measure.
+
+    Args:
+        steps: steady steps wanted; 10,000 are needed for a p99.9.
+        warmup_limit: at most so many steps before them.
+        time_limit_s: stop a back-to-back run after this time, whatever is reached.
+        paced_limit_s: length of the paced run at the model's own rate.
+        cold_starts: fresh processes for load and first step; the median counts.
+        seed: of the random input frames, where the folder holds no recorded ones.
+    """
+
+    steps: int = 20_000
+    warmup_limit: int = 5_000
+    time_limit_s: float = 8.0
+    paced_limit_s: float = 3.0
+    cold_starts: int = 3
+    seed: int = 0
+
+
+@dataclass(frozen=True)
+class Probe:
+    """What a target says about itself before anything is built."""
+
+    backends: tuple[BackendName, ...]
+    emulated: bool = False
+    fingerprint: dict[str, str] = field(default_factory=dict)
+    missing: dict[BackendName, str] = field(default_factory=dict)  # backend -> what would make it available
+
+
+@dataclass(frozen=True)
+class Job:
+    """One artifact made ready to run on a target.
+
+    Args:
+        backend: ``native``, ``onnx`` or ``reference``.
+        precision: of the artifact.
+        artifact: the file that is measured, or the bundle.
+        artifacts: the artifact folder it was made from.
+        command: what to start on the target; the plan is appended to it.
+        folder: scratch folder of this job on the host; everything in it may be pushed.
+        period_s: seconds per frame, None where the model has no rate.
+        flash_bytes: constants of the model in bytes, where the file tells.
+        fingerprint: compiler, flags, versions.
+        notes: what a reader has to know about these numbers.
+    """
+
+    backend: BackendName
+    precision: str
+    artifact: str
+    artifacts: Path
+    command: tuple[str, ...]
+    folder: Path
+    period_s: float | None
+    flash_bytes: int | None = None
+    fingerprint: dict[str, str] = field(default_factory=dict)
+    notes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class RawRun:
+    """Numbers as they came from the target, in nanoseconds of its monotonic clock.
+
+    Args:
+        samples: step times back to back from the very first step on, shape (n,).
+        paced_busy: duration of each paced step, shape (m,).
+        paced_late: end of each paced step minus the moment it was due, shape (m,).
+        overhead_ns: one clock reading.
+        cold_start_ns: per fresh process, from its start to ready for a frame, shape (k,).
+        load_ns: per fresh process, opening the artifact, shape (k,).
+        first_ns: per fresh process, the first step, shape (k,).
+        peak_rss_bytes: of the process that ran ``samples``.
+        session_samples: the same steps called through ``Session.step``, where ``samples`` are not.
+        flash_bytes: constants of the model, where the target tells.
+        ram_bytes: state and scratch of one instance, where the target tells.
+        clock: language of the timing loop.
+        pinned: whether the process was held on one core.
+        instructions_per_step: from an emulator; then every time above stays empty.
+    """
+
+    samples: Nanoseconds = field(default_factory=_none)
+    paced_busy: Nanoseconds = field(default_factory=_none)
+    paced_late: Nanoseconds = field(default_factory=_none)
+    overhead_ns: float = 0.0
+    cold_start_ns: Nanoseconds = field(default_factory=_none)
+    load_ns: Nanoseconds = field(default_factory=_none)
+    first_ns: Nanoseconds = field(default_factory=_none)
+    peak_rss_bytes: int | None = None
+    session_samples: Nanoseconds = field(default_factory=_none)
+    flash_bytes: int | None = None
+    ram_bytes: int | None = None
+    clock: Literal["c", "python"] = "python"
+    pinned: bool | None = None
+    instructions_per_step: float | None = None
+
+
+class Target(Protocol):
+    """A machine, a board or an emulator."""
+
+    @property
+    def name(self) -> str:
+        """What reports call it."""
+
+    def probe(self) -> Probe:
+        """What can run there, and what it is."""
+
+    def build(self, artifacts: Path, backend: BackendName, folder: Path) -> Job:
+        """Turn an artifact folder into something that runs there; ``folder`` is free to use."""
+
+    def push(self, job: Job, plan: Plan) -> Job:
+        """Bring the job and its input frames to the target."""
+
+    def run(self, job: Job, plan: Plan) -> Path:
+        """Run it; returns the host folder that holds what it printed and wrote."""
+
+    def read(self, job: Job, output: Path) -> RawRun:
+        """Parse what ``run`` brought back."""

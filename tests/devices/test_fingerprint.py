@@ -1,0 +1,13 @@
+import platform
+
+from ssmith.devices.fingerprint import host_fingerprint
+
+
+def test_fingerprint_names_the_machine_and_leaves_out_what_is_unknown():
+    found = host_fingerprint()
+    assert found["machine"] == platform.machine()
+    assert found["python"].endswith(platform.python_version())
+    assert {"ssmith", "numpy", "cores", "date"} <= set(found)
+    assert all(text.strip() for text in found.values())
+    assert "pinned_core" not in found
+    assert host_fingerprint(0)["pinned_core"] == "0"
