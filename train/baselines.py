@@ -137,12 +137,13 @@ def fit_output_error(
         iterations: of each of the two methods, at most.
     """
     start = fit_arx(inputs, outputs, real_order)
-    u, y, n = _prepare(inputs, outputs, real_order)
-    u, y = [a - start.input_mean for a in u], [a - start.output_mean for a in y]
+    u = [np.asarray(a, np.float64) - start.input_mean for a in inputs]
+    y = [np.asarray(a, np.float64) - start.output_mean for a in outputs]
     denominators, numerators = [], []
     for i in range(y[0].shape[1]):
         target = [a[:, i] for a in y]
-        a, b = _steiglitz_mcbride(u, target, n, start.denominator[i], iterations)
+        a, b = start.denominator[i], start.numerator[i]
+        a, b = _steiglitz_mcbride(u, target, a, b, iterations)
         a, b = _levenberg_marquardt(u, target, a, b, iterations)
         denominators.append(a)
         numerators.append(b)
@@ -207,23 +208,21 @@ def _cost(u: list[Float64], y: list[Float64], a: Float64, b: Float64) -> float:
 
 
 def _steiglitz_mcbride(
-    u: list[Float64], y: list[Float64], n: int, a: Float64, iterations: int
+    u: list[Float64], y: list[Float64], a: Float64, b: Float64, iterations: int
 ) -> tuple[Float64, Float64]:
     """ARX on signals filtered by 1/A of the round before; the round with the least free-run error."""
     from scipy.signal import lfilter
 
-    best: tuple[float, Float64, Float64] | None = None
+    a = _stable(a)
+    cost, best = _cost(u, y, a, b), (a, b)
     for _ in range(iterations):
-        a = _stable(a)
         filtered_u = [lfilter([1.0], a, x, axis=0) for x in u]
         filtered_y = [lfilter([1.0], a, x) for x in y]
-        a, b = _least_squares(filtered_u, filtered_y, n)
-        stable = _stable(a)
-        cost = _cost(u, y, stable, b)
-        if best is None or cost < best[0]:
-            best = (cost, stable, b)
-    assert best is not None
-    return best[1], best[2]
+        a, b = _least_squares(filtered_u, filtered_y, len(a) - 1)
+        a = _stable(a)
+        if (trial := _cost(u, y, a, b)) < cost:
+            cost, best = trial, (a, b)
+    return best
 
 
 def _levenberg_marquardt(

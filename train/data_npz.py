@@ -29,7 +29,7 @@ def load_npz(path: Path) -> dict[str, NDArray[Any]]:
         InputError: unreadable, damaged, no archive, or an array of objects.
     """
     try:
-        with np.load(path, allow_pickle=False) as archive:
+        with path.open("rb") as file, np.load(file, allow_pickle=False) as archive:
             return {name: archive[name] for name in archive.files}
     except OSError as error:
         raise InputError(f"cannot read {path}: {error.strerror or 'it is no NPZ file'}") from error

@@ -76,8 +76,9 @@ class Table:
 def nearest(name: str, known: Sequence[str] | dict[str, Any]) -> str:
     """The half-sentence that helps who mistyped a name."""
     names = list(known)
-    if close := difflib.get_close_matches(name, names, n=1, cutoff=0.5):
-        return f"did you mean {close[0]!r}?"
+    folded = {other.lower(): other for other in names}
+    if close := difflib.get_close_matches(name.lower(), folded, n=1, cutoff=0.5):
+        return f"did you mean {folded[close[0]]!r}?"
     return f"there are: {', '.join(map(repr, names[:20]))}{', …' if len(names) > 20 else ''}"
 
 
@@ -102,7 +103,7 @@ def read_csv(path: Path) -> Table:
     lines = text.splitlines()
     head = next((line for line in lines if line.strip()), "")
     delimiter = max(",;\t", key=head.count)
-    reader = csv.reader(lines, delimiter=delimiter)
+    reader = csv.reader(lines, delimiter=delimiter, skipinitialspace=True)
     try:
         rows = [(reader.line_num, row) for row in reader if any(cell.strip() for cell in row)]
     except csv.Error as error:

@@ -268,8 +268,10 @@ def _by_sequence(
             ' split_by = "time" to split each recording along its time'
         )
     rng = np.random.default_rng([seed, 0x5B117])
-    labels = [item.target for item in items if not isinstance(item.target, np.ndarray)]
-    order = stratified(labels, rng) if task == "classification" else rng.permutation(n)
+    if task == "classification":
+        order = stratified([_label(item) for item in items], rng)
+    else:
+        order = rng.permutation(n)
     picked = [items[i] for i in order]
     held_out = n_test + n_validation
     return picked[held_out:], picked[n_test:held_out], picked[:n_test]
