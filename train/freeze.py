@@ -20,7 +20,7 @@ from ssmith.train.fold import fold
 from ssmith.train.model import Network
 from ssmith.train.thaw import thaw
 
-TOLERANCE = 2e-5  # of max |output|; float32 against float64 was within 1.2e-6 on 63 networks, T ≤ 1024
+TOLERANCE = 2e-5  # of max |output|; float32 against float64 was within 3e-6 on 67 networks, T ≤ 1024
 MARGIN = 4.0  # golden tolerance over the spread measured between evaluations of this very model
 WORST = 1e-2  # a wider spread means that float32 does not carry the model
 
