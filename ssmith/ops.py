@@ -11,7 +11,7 @@ from typing import Annotated, Literal
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 from ssmith.errors import InputError
 
@@ -103,6 +103,11 @@ class Pool(_Op):
     decay: float = Field(gt=0, le=1)
     sum: str
     count: str
+
+    @field_validator("decay")
+    @classmethod
+    def _round(cls, decay: float) -> float:
+        return float(np.float32(decay))  # what every float32 backend computes with
 
 
 Op = Annotated[

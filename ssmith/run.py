@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from ssmith.errors import InputError
-from ssmith.files import sha256, write_atomic
+from ssmith.files import sha256, sweep, write_atomic
 from ssmith.recipe import Recipe
 
 RECIPE_FILE = "recipe.json"
@@ -115,6 +115,7 @@ def locked(run: Run) -> Iterator[None]:
             raise InputError(
                 f"another ssmith is working in {run.folder}; wait for it or give --name"
             ) from error
+        sweep(run.folder)
         yield
     finally:
         os.close(handle)

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from ssmith.bundle import Bundle
 from ssmith.errors import MissingToolError, SsmithError
+from ssmith.measurement import Measurement
 from ssmith.recipe import Recipe, ReduceSettings
 from ssmith.run import Run
 
@@ -139,11 +140,7 @@ def bench(run: Run, quiet: bool) -> tuple[list[Path], Facts]:
                 tell(f"  {backend}: {error}", quiet)
     rows = [measurement.model_dump(mode="json") for measurement in found]
     path = run.write_json("measurements.json", {"version": 1, "measurements": rows})
-    facts = {
-        f"{m.target} {m.backend}": f"p50 {m.timing.p50_us:.3g} µs, p99 {m.timing.p99_us:.3g} µs a step"
-        for m in found
-        if m.timing is not None
-    }
+    facts = {f"{m.target} {m.backend}": latency_text(m) for m in found if m.timing is not None}
     return [path], facts
 
 
@@ -183,7 +180,7 @@ def prove(folder: Path, bundle: Bundle) -> Any:
 
     rows = tuple(verify(folder, bundle))
     report = ParityReport(name=bundle.name, bundle_sha256=bundle.sha256, rows=rows)
-    failed = [row for row in rows if row.passed is False]
+    failed = [row for row in rows if row.ran and not row.passed]
     if failed:
         worst = failed[0]
         raise SsmithError(
@@ -195,8 +192,8 @@ def prove(folder: Path, bundle: Bundle) -> Any:
 
 def parity_facts(report: Any) -> Facts:
     """What to tell the user about a parity report."""
-    ran = [row for row in report.rows if row.passed is not None]
-    skipped = sorted({f"{row.artifact}: {row.reason}" for row in report.rows if row.passed is None})
+    ran = [row for row in report.rows if row.ran]
+    skipped = sorted({f"{row.artifact}: {row.reason}" for row in report.rows if not row.ran})
     worst = max((row.relative for row in ran if row.relative is not None), default=0.0)
     facts: Facts = {"checks passed": f"{len(ran)} of {len(ran)}", "largest relative error": f"{worst:.2g}"}
     return facts | ({"not run": skipped} if skipped else {})
@@ -218,6 +215,14 @@ def golden_inputs(recipe: Recipe, splits: Splits) -> list[GoldenInput]:
         noise = rng.standard_normal((steps, len(splits.inputs))).astype(np.float32)
         noise = noise * splits.input_std + splits.input_mean
     return [*cases, GoldenInput("noise", noise)]
+
+
+def latency_text(measurement: Measurement) -> str:
+    """The step time in a few words; a p99 only where there were samples enough for one."""
+    timing = measurement.timing
+    assert timing is not None
+    tail = "" if timing.p99_us is None else f", p99 {timing.p99_us:.3g} µs"
+    return f"p50 {timing.p50_us:.3g} µs{tail} a step"
 
 
 def _splits(recipe: Recipe) -> Splits:
