@@ -17,6 +17,8 @@ from ssmith.export.c99_plan import Plan, Step, plan, tensors_of
 from ssmith.ops import SSM, Add, Affine, Embedding, Float32, Gate, Gelu, LayerNorm, Linear, Pool, Save
 from ssmith.runtime.reference import describe
 
+BLOCK = 4  # frames per pass over the weights, the header's default
+
 # NAME_t, NAME.h and NAME_step would collide with C's own types and headers, or with the engine's.
 _TAKEN = re.compile(
     r"u?int((_least|_fast)?(8|16|32|64)|ptr|max)|size|ssize|ptrdiff|max_align|wchar|wint|float|double"
@@ -56,7 +58,8 @@ def header_text(bundle: Bundle) -> str:
         rate=rate,
         period=period,
         meta=text,
-        ram_note=f"{4 * (8 * layout.scratch_floats + layout.state_floats) + 4} bytes, yours to place",
+        block=BLOCK,
+        ram_note=f"{4 * (BLOCK * layout.scratch_floats + layout.state_floats) + 4} bytes, yours to place",
         input_table=_signal_table(meta.inputs),
         output_table=_signal_table(meta.outputs),
         output_note=", the largest is the answer" if meta.task == "classification" else "",

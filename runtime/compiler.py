@@ -101,7 +101,7 @@ def build_library(source: str, folders: Sequence[Path], files: Sequence[Path]) -
         work = tempfile.mkdtemp(prefix="build-", dir=library.parent)
     except OSError as error:
         raise InputError(
-            f"cannot write the cache {library.parent}: {error.strerror}. Set SSMITH_CACHE to a folder that"
+            f"cannot write the cache {library.parent}: {error.strerror}. Set XDG_CACHE_HOME to a folder that"
             " can be written"
         ) from error
     try:
@@ -126,16 +126,9 @@ def build_library(source: str, folders: Sequence[Path], files: Sequence[Path]) -
 
 
 def cache_folder() -> Path:
-    """Where libraries are kept: ``$SSMITH_CACHE``, else the system's place for caches."""
-    if chosen := os.environ.get("SSMITH_CACHE"):
-        return Path(chosen) / "native"
-    if sys.platform == "darwin":
-        base = Path.home() / "Library" / "Caches"
-    elif sys.platform == "win32":
-        base = Path(os.environ.get("LOCALAPPDATA", str(Path.home())))
-    else:
-        base = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
-    return base / "ssmith" / "native"
+    """Where libraries are kept: ``$XDG_CACHE_HOME/ssmith``, else ``~/.cache/ssmith``."""
+    base = os.environ.get("XDG_CACHE_HOME") or Path("~/.cache").expanduser()
+    return Path(base) / "ssmith" / "native"
 
 
 @functools.cache

@@ -27,7 +27,7 @@ from ssmith.ops import (
     Pool,
     Save,
     Tensors,
-    output_width,
+    state_shapes,
 )
 from ssmith.runtime.arithmetic import ARITHMETIC, Arithmetic, Real, row_sum
 
@@ -68,15 +68,8 @@ def run(
 
 def initial_state(ops: Sequence[Op], tensors: Tensors, inputs: int, dtype: type[np.floating]) -> State:
     """The states of a fresh start: zeros, in the order the ops own them."""
-    state: State = {}
-    width = inputs
-    for op in ops:
-        if isinstance(op, SSM):
-            state[op.state] = np.zeros(2 * tensors[op.lam].shape[1], dtype)
-        if isinstance(op, Pool):
-            state[op.sum], state[op.count] = np.zeros(width, dtype), np.zeros(1, dtype)
-        width = output_width(op, width, tensors)
-    return state
+    shapes = state_shapes(ops, tensors, inputs)
+    return {name: np.zeros(shape, dtype) for name, shape in shapes.items()}
 
 
 def _run_chunk(ops: Sequence[Op], tensors: Tensors, v: Real, state: State, arithmetic: Arithmetic) -> Real:
@@ -212,14 +205,13 @@ def describe(bundle: Bundle) -> dict[str, Any]:
     Keys: name, task, inputs and outputs (lists of {name, unit, minimum, maximum}), period_s, states
     (list of [name, length] in order) and bundle_sha256.
     """
-    state = initial_state(bundle.meta.ops, bundle.tensors, len(bundle.meta.inputs), np.float32)
     return {
         "name": bundle.name,
         "task": bundle.meta.task,
         "inputs": [signal.model_dump() for signal in bundle.meta.inputs],
         "outputs": [signal.model_dump() for signal in bundle.meta.outputs],
         "period_s": bundle.meta.period_s,
-        "states": [[name, len(value)] for name, value in state.items()],
+        "states": [[name, shape[0]] for name, shape in bundle.states.items()],
         "bundle_sha256": bundle.sha256,
     }
 

@@ -105,7 +105,7 @@ class Bundle:
     @property
     def states(self) -> dict[str, tuple[int, ...]]:
         """Name → shape of every state."""
-        return state_shapes(self.meta.ops, self.tensors)
+        return state_shapes(self.meta.ops, self.tensors, len(self.meta.inputs))
 
     def golden(self) -> tuple[GoldenCase, ...]:
         """The recorded vectors."""

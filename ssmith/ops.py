@@ -124,10 +124,10 @@ def tensor_names(op: Op) -> list[str]:
     return [name for name in fields if name is not None]
 
 
-def state_shapes(ops: Iterable[Op], tensors: Tensors) -> dict[str, tuple[int, ...]]:
-    """Name → shape of every state, in the order the ops own them."""
+def state_shapes(ops: Iterable[Op], tensors: Tensors, inputs: int) -> dict[str, tuple[int, ...]]:
+    """Name → shape of every state, in the order the ops own them; ``inputs`` values per frame come in."""
     shapes: dict[str, tuple[int, ...]] = {}
-    width = 0
+    width = inputs
     for op in ops:
         if isinstance(op, SSM):
             shapes[op.state] = (2 * tensors[op.lam].shape[1],)

@@ -43,9 +43,10 @@ extern "C" {
 
 #define SSM_VERSION 1
 
-/* Frames that ssm_process() handles at once. Memory grows with it, bits do not change. */
+/* Frames that ssm_process() handles at once. Memory grows with it, bits do not change; above 4 there
+   is little left to gain, 1 saves memory. */
 #ifndef SSM_BLOCK
-#define SSM_BLOCK 8
+#define SSM_BLOCK 4
 #endif
 
 enum {

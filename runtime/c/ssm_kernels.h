@@ -57,23 +57,28 @@
 #if !defined(__GNUC__) || defined(SSM_PLAIN)
 #define SSM_LANES 1
 #define SSM_WIDE 16
+#define SSM_NARROW 4
 #elif defined(__AVX512F__)
 #define SSM_LANES 16
 #define SSM_WIDE 64
+#define SSM_NARROW 16
 #elif defined(__AVX__)
 #define SSM_LANES 8
 #define SSM_WIDE 64
+#define SSM_NARROW 16
 #elif defined(__aarch64__)
 #define SSM_LANES 4
 #define SSM_WIDE 64
+#define SSM_NARROW 16
 #elif defined(__SSE2__) || defined(__ARM_NEON) || defined(__wasm_simd128__)
 #define SSM_LANES 4
 #define SSM_WIDE 32
+#define SSM_NARROW 8
 #else
 #define SSM_LANES 1
 #define SSM_WIDE 16
+#define SSM_NARROW 4
 #endif
-#define SSM_NARROW (SSM_LANES > 1 ? 16u : 4u)
 
 /* ---- scalar functions; accuracy is against float64 ---------------------------------------- */
 
@@ -230,10 +235,10 @@ SSM_TILE_OF(4, 4, SSM_V4)
 #if SSM_WIDE >= 32
 SSM_TILE_OF(1, 32, SSM_V16)
 SSM_TILE_OF(4, 8, SSM_V8)
-SSM_TILE_OF(4, 16, SSM_V16)
 #endif
 #if SSM_WIDE >= 64
 SSM_TILE_OF(1, 64, SSM_V16)
+SSM_TILE_OF(4, 16, SSM_V16)
 #endif
 
 /* Width of the next tile with `rest` outputs to go: a power of two, at most `limit` and M. */
@@ -273,10 +278,10 @@ SSM_KERNEL void ssm_linear(const float *x, const float *w, const float *b, float
 #if SSM_WIDE >= 32
                 SSM_CASE(1, 32);
                 SSM_CASE(4, 8);
-                SSM_CASE(4, 16);
 #endif
 #if SSM_WIDE >= 64
                 SSM_CASE(1, 64);
+                SSM_CASE(4, 16);
 #endif
             default:
                 break;

@@ -1,0 +1,79 @@
+"""The float32 functions against float64, with the bounds that the header states."""
+
+import math
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from ssmith.runtime.arithmetic import (
+    exp_negative,
+    gelu32,
+    gelu64,
+    row_sum,
+    rsqrt32,
+    rsqrt64,
+    sigmoid32,
+    sigmoid64,
+)
+
+COUNT = 400_001
+
+
+def grid(low, high):
+    return np.linspace(low, high, COUNT).astype(np.float32)
+
+
+def test_exp():
+    x = grid(-87, 0)
+    assert np.abs(exp_negative(x) / np.exp(x.astype(np.float64)) - 1).max() < 1e-7
+
+
+def test_sigmoid():
+    x = grid(-87, 87)
+    exact = sigmoid64(x.astype(np.float64))
+    error = np.abs(sigmoid32(x) - exact)
+    assert error.max() < 1e-7
+    assert (error / exact).max() < 2e-7
+
+
+def test_gelu():
+    x = grid(-12, 12)
+    assert np.abs(gelu32(x) - gelu64(x.astype(np.float64))).max() < 4e-7
+
+
+def test_rsqrt():
+    x = np.exp(np.linspace(-86, 88, COUNT)).astype(np.float32)
+    assert np.abs(rsqrt32(x) * np.sqrt(x.astype(np.float64)) - 1).max() < 1.2e-7
+
+
+def test_float64_functions_agree_with_the_standard_library():
+    x = np.linspace(-40, 40, 1001)
+    assert gelu64(x) == pytest.approx([0.5 * v * math.erfc(-v / math.sqrt(2)) for v in x], abs=1e-15)
+    assert sigmoid64(x) == pytest.approx([1 / (1 + math.exp(-v)) for v in x], rel=1e-14)
+    assert np.isfinite(sigmoid64(np.array([-1e4, 1e4]))).all()
+    assert rsqrt64(np.array([0.25])) == 2.0
+
+
+@pytest.mark.parametrize("function", [sigmoid32, gelu32, exp_negative])
+def test_float32_functions_stay_float32_and_leave_their_input(function):
+    x = -np.abs(np.linspace(-30, 30, 101)).astype(np.float32)
+    before = x.copy()
+    assert function(x).dtype == np.float32
+    assert np.array_equal(x, before)
+
+
+def test_extremes_saturate():
+    far = np.array([1e30, -1e30, 3e38, -3e38], np.float32)
+    assert np.array_equal(sigmoid32(far) > 0.5, far > 0)
+    assert np.array_equal(gelu32(far[::2]), far[::2])
+    assert np.abs(gelu32(np.array([-20, -1000], np.float32))).max() < 1e-30
+    assert np.isfinite(rsqrt32(np.array([0.0, 1e-38], np.float32))).all()
+
+
+@given(st.integers(1, 70), st.integers(1, 5), st.integers(0, 2**32 - 1))
+def test_row_sum_is_the_sum(width, frames, seed):
+    rows = np.random.default_rng(seed).standard_normal((frames, width))
+    assert row_sum(rows).shape == (frames, 1)
+    assert row_sum(rows)[:, 0] == pytest.approx(rows.sum(1), abs=1e-12)
