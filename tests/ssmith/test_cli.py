@@ -1,0 +1,196 @@
+"""Every verb answers; every mistake gets one message and exit code 2, and costs nothing."""
+
+from __future__ import annotations
+
+import json
+import resource
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from tests.bundles import random_bundle
+from tests.killing import SHORT, results, run_arguments
+
+SHORT_RUN = [part for pair in SHORT for part in ("--set", pair)]
+
+
+def ssmith(*arguments: str, full_disk_bytes: int | None = None, **environment: str):
+    def limit() -> None:
+        if full_disk_bytes is not None:
+            signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+            resource.setrlimit(resource.RLIMIT_FSIZE, (full_disk_bytes, full_disk_bytes))
+
+    import os
+
+    return subprocess.run(
+        [sys.executable, "-m", "ssmith.cli", *arguments],
+        capture_output=True,
+        text=True,
+        preexec_fn=limit,
+        env=os.environ | {"OMP_NUM_THREADS": "1", "COLUMNS": "200"} | environment,
+    )
+
+
+def refused(done, *words: str) -> None:
+    """One message, exit code 2, no traceback, all the words in it."""
+    assert done.returncode == 2, done.stdout + done.stderr
+    assert "Traceback" not in done.stderr
+    assert done.stderr.count("error:") == 1, done.stderr
+    text = " ".join(done.stderr.split())
+    for word in words:
+        assert word in text, text
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory) -> Path:
+    runs = tmp_path_factory.mktemp("runs")
+    done = ssmith(*run_arguments(runs))
+    assert done.returncode == 0, done.stderr
+    return runs / "it"
+
+
+def test_help_is_quick_and_names_every_verb():
+    done = ssmith("--help")
+    assert done.returncode == 0
+    for (
+        verb
+    ) in ["new", "train", "freeze", "reduce", "export", "verify", "bench", "report", "run", "inspect", "devices", "doctor", "recipes"]:
+        assert f" {verb} " in done.stdout
+    code = "import sys, ssmith.cli; print(sorted({m.partition('.')[0] for m in sys.modules}))"
+    loaded = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True).stdout
+    for heavy in ("numpy", "torch", "scipy", "pydantic", "onnx", "matplotlib"):
+        assert f"'{heavy}'" not in loaded
+
+
+def test_run_prints_one_json_document_and_writes_the_report(finished):
+    done = ssmith(*run_arguments(finished.parent))
+    summary = json.loads(done.stdout)
+    assert summary["order_before"] == [12]
+    assert summary["order_after"] == [4]
+    assert summary["parity_passed"] == summary["parity_run"] > 50
+    assert Path(summary["report"]).exists()
+    assert "http" not in (finished / "report.html").read_text().replace("http://www.w3.org", "")
+
+
+def test_each_stage_can_be_called_on_the_run(finished):
+    for verb in ("freeze", "export", "verify", "bench", "report"):
+        done = ssmith(verb, str(finished), "--json")
+        assert done.returncode == 0, done.stderr
+        json.loads(done.stdout)
+
+
+def test_inspect_tells_what_is_in_the_bundle(finished):
+    facts = json.loads(ssmith("inspect", str(finished / "digits.ssm"), "--json").stdout)
+    assert facts["states"]["state_0"] == [8]
+    assert [cut["order_after"] for cut in facts["cuts"]][-1] == 4
+    text = ssmith("inspect", str(finished)).stdout
+    assert facts["sha256"] in text
+    assert "max |λ|" in text
+
+
+def test_reduce_a_bundle_with_data_and_without(finished, tmp_path):
+    for extra in ([], ["--data", "digits"]):
+        target = tmp_path / f"small{len(extra)}.ssm"
+        done = ssmith(
+            "reduce", str(finished / "digits.ssm"), "--order", "2", "--out", str(target), "--json", *extra
+        )
+        assert done.returncode == 0, done.stderr
+        facts = json.loads(ssmith("inspect", str(target), "--json").stdout)
+        assert facts["states"]["state_0"] == [4]
+        assert "reduced_from" in facts["provenance"]
+
+
+def test_export_and_verify_a_bundle_outside_a_run(tmp_path):
+    path = tmp_path / "net.ssm"
+    random_bundle(np.random.default_rng(1)).write(path)
+    folder = tmp_path / "artifacts"
+    assert ssmith("export", str(path), "--out", str(folder), "--json").returncode == 0
+    done = ssmith("verify", str(folder), "--bundle", str(path), "--json")
+    assert done.returncode == 0, done.stderr
+
+
+def test_an_artifact_of_another_model_is_refused(finished, tmp_path):
+    stranger, folder = tmp_path / "net.ssm", tmp_path / "artifacts"
+    random_bundle(np.random.default_rng(2), name="digits").write(stranger)
+    assert ssmith("export", str(stranger), "--out", str(folder)).returncode == 0
+    refused(ssmith("verify", str(folder), "--bundle", str(finished / "digits.ssm")), "digits")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["run", "digitz"], ["cannot read recipe", "digits"]),
+        (["run", "digits", "--set", "reduce.order=-1"], ["reduce", "1 or more"]),
+        (["run", "digits", "--set", "reduce.ordre=3"], ["did you mean 'order'"]),
+        (["inspect", "absent.ssm"], ["cannot read bundle"]),
+        (["freeze", "absent"], ["no run folder"]),
+        (["reduce", "absent.ssm"], ["--order", "--tolerance"]),
+        (["export", "absent.ssm"], ["cannot read bundle"]),
+        (["new", "--data", "absent.csv"], ["absent.csv"]),
+        (["recipes", "absent"], ["cannot read recipe"]),
+    ],
+)
+def test_mistakes(arguments, words, tmp_path):
+    runs = ["--runs", str(tmp_path)] if arguments[0] == "run" else []
+    refused(ssmith(*arguments, *runs), *words)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_file_where_the_run_folder_should_be(tmp_path):
+    (tmp_path / "it").write_text("precious")
+    refused(ssmith(*run_arguments(tmp_path)), "is a file")
+    assert (tmp_path / "it").read_text() == "precious"
+
+
+def test_somebody_elses_folder_is_left_alone(tmp_path):
+    (tmp_path / "it").mkdir()
+    (tmp_path / "it" / "letter.txt").write_text("precious")
+    refused(ssmith(*run_arguments(tmp_path)), "no run of ssmith")
+    assert [p.name for p in (tmp_path / "it").iterdir()] == ["letter.txt"]
+
+
+def test_a_folder_of_another_recipe_is_refused(finished):
+    refused(ssmith(*run_arguments(finished.parent), "--set", "train.batch=9"), "another recipe")
+
+
+def test_a_full_disk_keeps_what_was_there(finished, tmp_path):
+    before = results(finished)
+    done = ssmith("reduce", str(finished / "digits.ssm"), "--order", "2", "--out", str(tmp_path / "a.ssm"),
+                  full_disk_bytes=4096)  # fmt: skip
+    refused(done, "cannot write")
+    assert list(tmp_path.iterdir()) == []
+    refused(ssmith(*run_arguments(tmp_path), full_disk_bytes=2048), "space")
+    assert results(finished) == before
+
+
+def test_no_compiler_costs_only_the_native_backend(finished, tmp_path):
+    """An empty PATH: training falls back, exports are written, native says what to install."""
+    no_tools = {"PATH": str(tmp_path), "CC": "", "XDG_CACHE_HOME": str(tmp_path / "cache")}
+    done = ssmith(*run_arguments(tmp_path / "runs"), **no_tools)
+    assert done.returncode == 0, done.stderr
+    run = tmp_path / "runs" / "it"
+    rows = json.loads((run / "parity.json").read_text())["rows"]
+    reasons = {row["reason"] for row in rows if row["backend"] == "native"}
+    assert any("not run" in reason and "gcc" in reason for reason in reasons), reasons
+    measured = json.loads((run / "measurements.json").read_text())["measurements"]
+    assert {row["backend"] for row in measured} == {"onnx", "reference"}
+
+
+def test_a_damaged_bundle_stops_the_next_stage(finished, tmp_path):
+    import shutil
+
+    run = tmp_path / "it"
+    shutil.copytree(finished, run)
+    data = (run / "digits.ssm").read_bytes()
+    (run / "digits.ssm").write_bytes(data[: len(data) // 2])
+    refused(ssmith("export", str(run)), "digits.ssm", "damaged")
+
+
+def test_missing_stages_are_named(tmp_path):
+    done = ssmith("train", "digits", "--runs", str(tmp_path), "--name", "it", *SHORT_RUN)
+    assert done.returncode == 0, done.stderr
+    refused(ssmith("export", str(tmp_path / "it")), "run freeze first")
