@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
+from ssmith.devices.fingerprint import busy_note
 from ssmith.devices.host import Host
 from ssmith.devices.target import KINDS, Job, Plan, Probe, RawRun, Target
 from ssmith.devices.timing import Nanoseconds, find_warm_up, summarise, summarise_deadlines
@@ -97,7 +98,7 @@ def measurement(target: str, probe: Probe, job: Job, raw: RawRun, plan: Plan) ->
     warm_up = find_warm_up(raw.samples, limit=plan.warmup_limit)
     steady = raw.samples[warm_up.steps :][: plan.steps]
     timing = summarise(steady, overhead_ns=raw.overhead_ns)
-    notes = list(job.notes)
+    notes = [*job.notes, *filter(None, [busy_note(fingerprint)])]
     if not warm_up.stable:
         notes.append(
             f"step times had not settled after {warm_up.steps} warm-up steps: the machine was busy, so"

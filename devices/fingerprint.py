@@ -47,6 +47,14 @@ def host_fingerprint(core: int | None = None) -> dict[str, str]:
     return {name: text for name, text in found.items() if text}
 
 
+def busy_note(fingerprint: dict[str, str]) -> str | None:
+    """A warning where the machine was not idle before measuring; None where it was, or is unknown."""
+    load, cores = float(fingerprint.get("load_1min", 0)), int(fingerprint.get("cores", 1))
+    if load <= cores / 2:
+        return None
+    return f"the load was {load:g} on {cores} cores just before: other programs show in the tail"
+
+
 def _read(path: Path) -> str:
     try:
         return path.read_text().strip()

@@ -13,7 +13,6 @@ from ssmith.measurement import Measurement
 from ssmith.report_data import CutRow, ParityRow, ReportData
 
 MAX_SPECTRA = 12  # figures; the table lists every cut
-DASH = "–"
 
 
 def render(data: ReportData) -> str:
@@ -24,10 +23,12 @@ def render(data: ReportData) -> str:
     )
     filters: dict[str, Any] = {
         "size": size_text,
-        "us": time_text,
+        "us": plots.time_text,
         "score": lambda value: score_text(value, data.summary.metric),
         "range": plots.range_text,
         "percent": percent_text,
+        "share": share_text,
+        "ratio": ratio_text,
         "sci": scientific_text,
         "count": count_text,
     }
@@ -53,44 +54,47 @@ def render(data: ReportData) -> str:
 def size_text(value: int | None) -> str:
     """Bytes for people: ``38.2 KB`` is 38.2 · 1024 bytes."""
     if value is None:
-        return DASH
+        return plots.DASH
     if value < 1024:
         return f"{value} B"
     return f"{value / 1024:.1f} KB" if value < 1024**2 else f"{value / 1024**2:.1f} MB"
 
 
-def time_text(value: float | None) -> str:
-    """Microseconds with three digits, as ns, µs, ms or s."""
-    if value is None:
-        return DASH
-    for limit, factor, unit in ((1, 1e3, "ns"), (1e3, 1, "µs"), (1e6, 1e-3, "ms")):
-        if value < limit:
-            return f"{value * factor:.3g} {unit}"
-    return f"{value / 1e6:.3g} s"
-
-
 def score_text(value: float | None, metric: str | None) -> str:
     """``96.4 %`` for an accuracy, ``0.431`` for an error."""
     if value is None:
-        return DASH
+        return plots.DASH
     return f"{100 * value:.1f} %" if metric == "accuracy" else f"{value:.3f}"
 
 
 def percent_text(value: float | None) -> str:
     """A relative change with its sign."""
-    return DASH if value is None else f"{100 * value:+.1f} %".replace("-", "−")
+    return plots.DASH if value is None else f"{100 * value:+.1f} %".replace("-", "−")
+
+
+def share_text(value: float) -> str:
+    """A share of something, in per cent: two digits below ten, whole numbers above."""
+    return f"{100 * value:.2g} %" if value < 0.0995 else f"{100 * value:.0f} %"
+
+
+def ratio_text(value: float) -> str:
+    """A factor with two or three digits: ``1.4``, ``41``, ``13 000``."""
+    if value < 100:
+        return f"{value:.2g}" if value < 10 else f"{value:.0f}"
+    rounded = round(value, 2 - len(str(int(value))))
+    return count_text(int(rounded))
 
 
 def scientific_text(value: float | None) -> str:
     """Small numbers: ``0`` stays 0, the rest as 1.2e-07."""
     if value is None:
-        return DASH
+        return plots.DASH
     return "0" if value == 0 else f"{value:.2g}"
 
 
 def count_text(value: int | None) -> str:
     """Thousands set apart."""
-    return DASH if value is None else f"{value:,}".replace(",", "\u202f")
+    return plots.DASH if value is None else f"{value:,}".replace(",", "\u202f")
 
 
 def _plots(data: ReportData) -> dict[str, str]:
@@ -144,14 +148,14 @@ def _readings(measurements: list[Measurement]) -> list[tuple[str, str]]:
         t = m.timing
         tail = next(
             (
-                f"{share} of the steps finish within {time_text(value)}; "
+                f"{share} of the steps finish within {plots.time_text(value)}; "
                 for share, value in (("99.9 %", t.p99_9_us), ("99 %", t.p99_us))
                 if value is not None
             ),
             "",
         )
-        worst = f"the slowest of {count_text(t.samples)} took {time_text(t.max_us)}"
-        times = f", {t.max_us / t.p50_us:.1f} × the median" if t.p50_us else ""
+        worst = f"the slowest of {count_text(t.samples)} took {plots.time_text(t.max_us)}"
+        times = f", {ratio_text(t.max_us / t.p50_us)} × the median" if t.p50_us else ""
         found.append((m.backend, f"{tail}{worst}{times}."))
     return found
 
@@ -188,7 +192,12 @@ def _fingerprint(measurements: list[Measurement]) -> dict[str, str]:
 
 
 def _notes(measurements: list[Measurement]) -> list[tuple[str, str]]:
-    return [(m.backend, note) for m in measurements for note in m.notes]
+    """(backends, note): a note that several backends share is said once."""
+    found: dict[str, list[str]] = {}
+    for measurement in measurements:
+        for note in measurement.notes:
+            found.setdefault(note, []).append(measurement.backend)
+    return [(", ".join(backends), note) for note, backends in found.items()]
 
 
 def _unmeasured(data: ReportData) -> list[str]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from ssmith.measurement import Timing
@@ -11,6 +11,8 @@ from ssmith.report_data import Comparison, CutRow, TrainingRow
 from ssmith.report_svg import INK, LOST, SERIES, SOFT, series_color, svg
 
 NAMED_LAYERS = 8  # more labels would not fit beside the plot
+MANY_DECADES = 2.2
+DASH = "–"
 
 
 def order_plot(training: Sequence[TrainingRow], cuts: Sequence[CutRow], *, layers: int) -> str:
@@ -116,7 +118,7 @@ def loss_plot(training: Sequence[TrainingRow], cuts: Sequence[CutRow]) -> str:
                 ends.append((known[-1][1], label, SOFT if color == LOST else color))
         _mark_cuts(axes, cuts)
         axes.set_yscale("log")
-        _plain_log_ticks(axes.yaxis)
+        _log_ticks(axes.yaxis)
         axes.set_xlabel("training step")
         axes.set_ylabel("loss")
         _label_ends(axes, ends)
@@ -131,6 +133,7 @@ def metric_plot(training: Sequence[TrainingRow], cuts: Sequence[CutRow], *, metr
     def draw(axes: Any) -> None:
         axes.plot(*_columns(points), color=SERIES[0])
         _mark_cuts(axes, cuts)
+        axes.locator_params(axis="x", nbins=6)
         axes.set_xlabel("training step")
         axes.set_ylabel(f"held-out {metric}")
 
@@ -156,8 +159,8 @@ def latency_plot(timings: Sequence[tuple[str, Timing]]) -> str:
         axes.set_yticks([height(f) for f in nines], [f"{100 * f:.6g} %" for f in nines])
         axes.set_ylim(0, top * 1.04)
         axes.set_xscale("log")
-        _plain_log_ticks(axes.xaxis)
-        axes.set_xlabel("one step takes at most … µs")
+        _log_ticks(axes.xaxis, time_text)
+        axes.set_xlabel("one step takes at most")
         axes.set_ylabel("share of steps")
         axes.legend(
             loc="lower left",
@@ -169,6 +172,16 @@ def latency_plot(timings: Sequence[tuple[str, Timing]]) -> str:
         )
 
     return svg("latency", "Share of steps that finish within a time, per backend", draw)
+
+
+def time_text(value: float | None) -> str:
+    """Microseconds with three digits, as ns, µs, ms or s."""
+    if value is None:
+        return DASH
+    for limit, factor, unit in ((1, 1e3, "ns"), (1e3, 1, "µs"), (1e6, 1e-3, "ms")):
+        if value < limit * (1 - 5e-4):  # 999.6 would round up to the next unit
+            return f"{value * factor:.3g} {unit}"
+    return f"{value / 1e6:.3g} s"
 
 
 def range_text(orders: Sequence[int]) -> str:
@@ -204,10 +217,12 @@ def _label_ends(axes: Any, ends: list[tuple[float, str, str]]) -> None:
         axes.annotate(label, (1.0, taken), xytext=(4, 0), color=color, **at)
 
 
-def _plain_log_ticks(axis: Any) -> None:
-    """0.1, 0.2, 0.5, 1 … in place of powers of ten."""
+def _log_ticks(axis: Any, text: Callable[[float], str] = "{:.6g}".format) -> None:
+    """Plain numbers in place of powers of ten; 1, 2, 5 while they have room, then whole decades."""
     from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator
 
-    axis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0), numticks=8))
-    axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:.6g}"))
+    low, high = axis.get_view_interval()
+    roomy = math.log10(high / low) < MANY_DECADES
+    axis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0) if roomy else (1.0,), numticks=8))
+    axis.set_major_formatter(FuncFormatter(lambda value, _: text(value)))
     axis.set_minor_locator(NullLocator())

@@ -2,6 +2,7 @@
 
 import json
 import re
+import shutil
 from html.parser import HTMLParser
 from importlib import resources
 from pathlib import Path
@@ -15,6 +16,8 @@ from ssmith.errors import InputError
 from ssmith.measurement import read_measurements, write_measurements
 from ssmith.report import build_report, render_html, report_schema, write_report
 from ssmith.report_data import CutRow, ReportData
+from ssmith.report_page import percent_text, ratio_text, share_text, size_text
+from ssmith.report_plots import time_text
 from tests.bundles import random_bundle
 from tests.report_run import write_run
 
@@ -27,6 +30,13 @@ FILES = (
     "parity.json",
     "measurements.json",
 )
+
+
+def without_training(folder: Path) -> Path:
+    """A run whose page has few figures, for tests that look at something else."""
+    run = write_run(folder)
+    shutil.rmtree(run / "train")
+    return run
 
 
 class Page(HTMLParser):
@@ -192,7 +202,7 @@ def test_half_a_line_of_a_killed_run_is_left_out(tmp_path):
 
 
 def test_text_from_files_cannot_become_markup(tmp_path):
-    run = write_run(tmp_path)
+    run = without_training(tmp_path)
     attack = "<script>alert(1)</script>"
     for name, path in (("parity.json", ("rows", 0, "case")), ("compare.json", ("rows", 1, "name"))):
         document = json.loads((run / name).read_text())
@@ -213,7 +223,7 @@ def test_a_file_is_no_run_folder(tmp_path):
 
 
 def test_a_failed_check_is_seen_without_a_click(tmp_path):
-    run = write_run(tmp_path)
+    run = without_training(tmp_path)
     assert "<details><summary>All 7 checks" in render_html(build_report(run))
     document = json.loads((run / "parity.json").read_text())
     document["rows"][0] |= {"passed": False, "reason": "another sum"}
@@ -223,11 +233,33 @@ def test_a_failed_check_is_seen_without_a_click(tmp_path):
 
 
 def test_an_exported_backend_without_a_measurement_is_named(tmp_path):
-    run = write_run(tmp_path)
+    run = without_training(tmp_path)
     kept = [m for m in read_measurements(run / "measurements.json") if m.backend != "onnx"]
     write_measurements(run / "measurements.json", kept)
     words = " ".join("".join(Page(render_html(build_report(run))).words).split())
     assert "not measured here: onnx." in words
+
+
+@pytest.mark.parametrize(
+    ("function", "value", "text"),
+    [
+        (time_text, 0.621, "621 ns"),
+        (time_text, 0.9996, "1 µs"),
+        (time_text, 999.7, "1 ms"),
+        (time_text, 1.5e6, "1.5 s"),
+        (time_text, None, "–"),
+        (size_text, 1023, "1023 B"),
+        (size_text, 38_000, "37.1 KB"),
+        (ratio_text, 1.44, "1.4"),
+        (ratio_text, 41.2, "41"),
+        (ratio_text, 13_030.2, "13\u202f000"),
+        (share_text, 0.0018, "0.18 %"),
+        (share_text, 1.031, "103 %"),
+        (percent_text, -0.0123, "−1.2 %"),
+    ],
+)
+def test_numbers_read_well(function, value, text):
+    assert function(value) == text
 
 
 def test_an_undone_cut_shows_what_it_tried():
@@ -263,3 +295,13 @@ def test_cut_row_counts_real_and_complex_spectra():
     assert row.share_cut == pytest.approx(2 / 17)
     assert row.cost == pytest.approx(0.2)
     assert row.model_copy(update={"singular_values": [3.0, 2.0, 1.0, 1.0]}).kept_values == 2
+
+
+def test_every_field_is_explained_in_the_docs():
+    text = (Path(__file__).parents[2] / "docs" / "report.md").read_text("utf-8")
+    explained = set(re.findall(r"`([a-z0-9_]+)`", text))
+    schema = ReportData.model_json_schema()
+    for form in (schema, *schema["$defs"].values()):
+        assert f"`{form['title']}`" in text
+        missing = set(form["properties"]) - explained
+        assert not missing, f"docs/report.md does not explain {sorted(missing)} of {form['title']}"
