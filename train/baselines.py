@@ -25,6 +25,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ssmith.errors import InputError
+from ssmith.train.splits import SequenceSet
 
 Float64 = NDArray[np.float64]
 Arrays = Sequence[NDArray[np.floating]]
@@ -100,6 +101,32 @@ def nrmse(outputs: Arrays, predictions: Arrays, *, skip: int = 0) -> float:
 def persistence(outputs: Arrays) -> list[Float64]:
     """Free-run persistence: the first measured frame, held; shapes (T, Y) as given."""
     return [np.repeat(np.asarray(y[:1], np.float64), len(y), axis=0) for y in outputs]
+
+
+def free_run_errors(
+    train: SequenceSet, test: SequenceSet, real_order: int, *, skip: int = 0
+) -> dict[str, float]:
+    """NRMSE on ``test`` of what was fitted to ``train``: persistence, ARX and output error.
+
+    Args:
+        train: sequences with outputs at every step.
+        test: likewise.
+        real_order: of the two linear models. One SSM layer of N complex modes has 2 N real states.
+        skip: frames at the start of each test sequence that do not count.
+
+    Raises:
+        InputError: targets that are labels, a constant output, too little data for the order.
+    """
+    if not isinstance(train.targets, tuple) or not isinstance(test.targets, tuple):
+        raise InputError("baselines predict outputs at every step; a classification has none")
+    models = {
+        "arx": fit_arx(train.inputs, train.targets, real_order),
+        "output_error": fit_output_error(train.inputs, train.targets, real_order),
+    }
+    errors = {"persistence": nrmse(test.targets, persistence(test.targets), skip=skip)}
+    for name, model in models.items():
+        errors[name] = nrmse(test.targets, model.simulate(test.inputs), skip=skip)
+    return errors
 
 
 def fit_arx(inputs: Arrays, outputs: Arrays, real_order: int) -> LinearModel:

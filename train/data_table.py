@@ -123,8 +123,9 @@ def read_csv(path: Path) -> Table:
             raise InputError(
                 f"{path}, line {line} has {len(row)} values but the header names {len(names)} columns"
             )
-    cells = np.array([[cell.strip() for cell in row] for _, row in rows[1:]])
-    columns = {name: cells[:, i] for i, name in enumerate(names) if name}
+    columns = {  # one array a column: each is as wide as its own longest cell
+        name: np.array([row[i].strip() for _, row in rows[1:]]) for i, name in enumerate(names) if name
+    }
     return Table(path, columns, np.array([line for line, _ in rows[1:]], np.int64))
 
 

@@ -8,7 +8,8 @@ from hypothesis.extra.numpy import arrays
 from scipy.signal import lfilter
 
 from ssmith.errors import InputError
-from ssmith.train.baselines import fit_arx, fit_output_error, nrmse, persistence
+from ssmith.train.baselines import fit_arx, fit_output_error, free_run_errors, nrmse, persistence
+from ssmith.train.splits import SequenceSet
 
 A = np.poly([0.95 * np.exp(0.3j), 0.95 * np.exp(-0.3j), 0.9, 0.5]).real
 B = np.array([[0.5, -0.2, 0.1, 0.3, 0.0], [0.0, 1.0, -0.5, 0.0, 0.2]])
@@ -74,6 +75,19 @@ def test_output_error_is_never_worse_than_arx_on_its_own_data():
         arx, refined = fit_arx(inputs, squashed, 6), fit_output_error(inputs, squashed, 6)
         before, after = (nrmse(squashed, m.simulate(inputs)) for m in (arx, refined))
         assert after <= before * (1 + 1e-9)
+
+
+def test_free_run_errors_are_of_the_test_set():
+    inputs, outputs, clean = linear_data(np.random.default_rng(6), noise=1.0)
+    train = SequenceSet(tuple(inputs[:6]), tuple(outputs[:6]))
+    test = SequenceSet(tuple(inputs[6:]), tuple(clean[6:]))
+    errors = free_run_errors(train, test, 4)
+    assert errors["output_error"] < errors["arx"] < errors["persistence"]
+    model = fit_arx(inputs[:6], outputs[:6], 4)
+    assert errors["arx"] == nrmse(clean[6:], model.simulate(inputs[6:]))
+    assert free_run_errors(train, test, 4, skip=100)["persistence"] != errors["persistence"]
+    with pytest.raises(InputError, match="a classification has none"):
+        free_run_errors(train, SequenceSet(test.inputs, np.array([0, 1])), 4)
 
 
 def test_inputs_are_not_changed():
