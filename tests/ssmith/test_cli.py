@@ -15,6 +15,8 @@ import pytest
 from tests.bundles import random_bundle
 from tests.killing import SHORT, results, run_arguments
 
+VERBS = ("new", "train", "freeze", "reduce", "export", "verify", "bench", "report", "run", "inspect",
+         "devices", "doctor", "recipes")  # fmt: skip
 SHORT_RUN = [part for pair in SHORT for part in ("--set", pair)]
 
 
@@ -56,9 +58,7 @@ def finished(tmp_path_factory) -> Path:
 def test_help_is_quick_and_names_every_verb():
     done = ssmith("--help")
     assert done.returncode == 0
-    for (
-        verb
-    ) in ["new", "train", "freeze", "reduce", "export", "verify", "bench", "report", "run", "inspect", "devices", "doctor", "recipes"]:
+    for verb in VERBS:
         assert f" {verb} " in done.stdout
     code = "import sys, ssmith.cli; print(sorted({m.partition('.')[0] for m in sys.modules}))"
     loaded = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True).stdout
