@@ -12,7 +12,7 @@ from collections.abc import Callable
 from html import escape
 from typing import Any
 
-WIDTH, HEIGHT = 4.1, 2.5  # inches of 72 points: small, so that text stays legible on a phone
+WIDTH, HEIGHT = 3.8, 2.4  # inches of 72 points: small, so that text stays legible on a phone
 
 # Placeholder colours; no drawing uses them for anything else.
 INK, SOFT, GRID, LOST = "#010101", "#020202", "#030303", "#040404"
