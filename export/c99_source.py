@@ -44,7 +44,8 @@ def check_name(bundle: Bundle) -> None:
 def header_text(bundle: Bundle) -> str:
     """``NAME.h``."""
     layout, meta = plan(bundle), bundle.meta
-    text = json.dumps(describe(bundle), sort_keys=True).replace("/", "\\/")  # no comment ends inside
+    text = json.dumps(describe(bundle), sort_keys=True)
+    text = text.replace("*", "\\u002a")  # no comment begins or ends inside
     period, rate = "", ""
     if meta.period_s is not None:
         rate = f", {1 / meta.period_s:.6g} frames a second"
