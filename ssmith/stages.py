@@ -13,11 +13,12 @@ from typing import TYPE_CHECKING, Any
 
 from ssmith.bundle import Bundle
 from ssmith.errors import MissingToolError, SsmithError
-from ssmith.measurement import Measurement
+from ssmith.measurement import Measurement, write_measurements
 from ssmith.recipe import Recipe, ReduceSettings
 from ssmith.run import Run
 
 if TYPE_CHECKING:
+    from ssmith.runtime.parity import ParityReport
     from ssmith.train.freeze import GoldenInput
     from ssmith.train.splits import Splits
 
@@ -118,8 +119,8 @@ def verify(run: Run, quiet: bool) -> tuple[list[Path], Facts]:
     """Run every artifact on every backend here against the reference and the golden vectors."""
     report = prove(run.artifacts, Bundle.read(run.bundle_path))
     path = run.folder / "parity.json"
-    report.write(path)
-    return [path], parity_facts(report)
+    report.write(path)  # before it is judged: the report page shows what failed
+    return [path], require_equal(report)
 
 
 def bench(run: Run, quiet: bool) -> tuple[list[Path], Facts]:
@@ -138,8 +139,8 @@ def bench(run: Run, quiet: bool) -> tuple[list[Path], Facts]:
                 found += measure(run.artifacts, target, backends=[backend], plan=plan)
             except MissingToolError as error:
                 tell(f"  {backend}: {error}", quiet)
-    rows = [measurement.model_dump(mode="json") for measurement in found]
-    path = run.write_json("measurements.json", {"version": 1, "measurements": rows})
+    path = run.folder / "measurements.json"
+    write_measurements(path, found)
     facts = {f"{m.target} {m.backend}": latency_text(m) for m in found if m.timing is not None}
     return [path], facts
 
@@ -170,29 +171,27 @@ def lower(bundle: Bundle, folder: Path, formats: Sequence[str], *, opset: int = 
     return [*files, folder / MANIFEST]
 
 
-def prove(folder: Path, bundle: Bundle) -> Any:
-    """The parity report of an artifact folder.
+def prove(folder: Path, bundle: Bundle) -> ParityReport:
+    """Run every artifact of a folder on every backend here; ``require_equal`` judges the result."""
+    from ssmith.runtime.parity import ParityReport, verify
+
+    return ParityReport(name=bundle.name, bundle_sha256=bundle.sha256, rows=tuple(verify(folder, bundle)))
+
+
+def require_equal(report: ParityReport) -> Facts:
+    """What to tell the user about a parity report.
 
     Raises:
         SsmithError: an artifact does not compute what the model computes.
     """
-    from ssmith.runtime.parity import ParityReport, verify
-
-    rows = tuple(verify(folder, bundle))
-    report = ParityReport(name=bundle.name, bundle_sha256=bundle.sha256, rows=rows)
-    failed = [row for row in rows if row.ran and not row.passed]
-    if failed:
-        worst = failed[0]
-        raise SsmithError(
-            f"{len(failed)} of {len(rows)} parity checks failed, first {worst.artifact} on {worst.backend},"
-            f" {worst.case}: relative error {worst.relative} above {worst.tolerance} ({worst.reason})"
-        )
-    return report
-
-
-def parity_facts(report: Any) -> Facts:
-    """What to tell the user about a parity report."""
     ran = [row for row in report.rows if row.ran]
+    failed = [row for row in ran if not row.passed]
+    if failed:
+        first = failed[0]
+        raise SsmithError(
+            f"{len(failed)} of {len(ran)} parity checks failed, first {first.artifact} on {first.backend},"
+            f" {first.case}: relative error {first.relative} above {first.tolerance} ({first.reason})"
+        )
     skipped = sorted({f"{row.artifact}: {row.reason}" for row in report.rows if not row.ran})
     worst = max((row.relative for row in ran if row.relative is not None), default=0.0)
     facts: Facts = {"checks passed": f"{len(ran)} of {len(ran)}", "largest relative error": f"{worst:.2g}"}

@@ -27,7 +27,7 @@ def verify_artifacts(folder: Path, bundle: Path) -> Facts:
     Raises:
         SsmithError: an artifact does not compute what the model computes.
     """
-    return stages.parity_facts(stages.prove(folder, Bundle.read(bundle)))
+    return stages.require_equal(stages.prove(folder, Bundle.read(bundle)))
 
 
 def reduce_bundle(
