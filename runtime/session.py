@@ -197,15 +197,18 @@ class Session:
 def _frames(values: ArrayLike, shape: tuple[int | None, ...], what: str) -> Float32:
     """``values`` as a contiguous finite float32 array of this shape (None fits any length)."""
     array = np.asarray(values)
-    if array.ndim != len(shape) or any(s not in (None, n) for s, n in zip(shape, array.shape, strict=True)):
+    if array.ndim != len(shape) or array.shape[-1] != shape[-1]:
         wanted = f"(T, {shape[-1]})" if len(shape) == 2 else f"({shape[0]},)"
         raise InputError(
             f"{what} has shape {array.shape}, this model takes {wanted}: one value per input and frame"
         )
     if array.dtype.kind not in "fiub":
         raise InputError(f"{what} has type {array.dtype}; give real numbers (float32)")
-    with np.errstate(over="ignore"):
-        frames = np.ascontiguousarray(array, np.float32)
+    if array.dtype == np.float32 and array.flags.c_contiguous:
+        frames = array  # the usual case, without the cost of errstate
+    else:
+        with np.errstate(over="ignore"):
+            frames = np.ascontiguousarray(array, np.float32)
     if not np.isfinite(frames).all():
         where = tuple(int(i) for i in np.argwhere(~np.isfinite(frames))[0])
         raise InputError(

@@ -1,6 +1,6 @@
-/* ssm.c - see ssm.h.  SPDX-License-Identifier: 0BSD
-   Permission to use, copy, modify, and/or distribute this software for any purpose with or without
-   fee is hereby granted. THE SOFTWARE IS PROVIDED "AS IS" AND THE AUTHOR DISCLAIMS ALL WARRANTIES. */
+/* ssm.c - the engine of ssm.h: checks a file once, then runs its ops.
+
+   SPDX-License-Identifier: 0BSD (free for any use, no conditions; the text is in ssm_kernels.h) */
 
 #include "ssm.h"
 #include "ssm_kernels.h"

@@ -1,8 +1,6 @@
 /* ssm.h - run a streaming state-space model that is loaded at run time from an .ssmc file.
 
-   SPDX-License-Identifier: 0BSD
-   Permission to use, copy, modify, and/or distribute this software for any purpose with or without
-   fee is hereby granted. THE SOFTWARE IS PROVIDED "AS IS" AND THE AUTHOR DISCLAIMS ALL WARRANTIES.
+   SPDX-License-Identifier: 0BSD (free for any use, no conditions; the text is in ssm_kernels.h)
 
    The bytes of the file stay where they are (flash, a mapped file, an array); the caller owns them
    and the working memory, and keeps both unchanged while the model is open. No malloc, no libm.

@@ -1,8 +1,16 @@
 /* ssm_kernels.h - the arithmetic of a streaming state-space model, float32, C99 (and C++).
 
    SPDX-License-Identifier: 0BSD
+
    Permission to use, copy, modify, and/or distribute this software for any purpose with or without
-   fee is hereby granted. THE SOFTWARE IS PROVIDED "AS IS" AND THE AUTHOR DISCLAIMS ALL WARRANTIES.
+   fee is hereby granted.
+
+   THE SOFTWARE IS PROVIDED "AS IS" AND THE AUTHOR DISCLAIMS ALL WARRANTIES WITH REGARD TO THIS
+   SOFTWARE INCLUDING ALL IMPLIED WARRANTIES OF MERCHANTABILITY AND FITNESS. IN NO EVENT SHALL THE
+   AUTHOR BE LIABLE FOR ANY SPECIAL, DIRECT, INDIRECT, OR CONSEQUENTIAL DAMAGES OR ANY DAMAGES
+   WHATSOEVER RESULTING FROM LOSS OF USE, DATA OR PROFITS, WHETHER IN AN ACTION OF CONTRACT,
+   NEGLIGENCE OR OTHER TORTIOUS ACTION, ARISING OUT OF OR IN CONNECTION WITH THE USE OR PERFORMANCE
+   OF THIS SOFTWARE.
 
    - No malloc, no libm, no static data, no recursion; only <stdint.h>, <stddef.h>, <string.h>.
    - Same bits everywhere: each output is a sum over the inputs in order, starting from its bias, and
