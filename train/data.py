@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 
 DIGITS_HELD_OUT = (197, 400)  # validation and test images; 1,200 train
 DIGITS_HOLD = 2  # steps each pixel is shown
-FLEXJOINT_EPISODES = (128, 24, 48)  # training, validation, test
+FLEXJOINT_EPISODES = (192, 32, 64)  # training, validation, test
 
 
 @dataclass(frozen=True, eq=False)

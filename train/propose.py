@@ -30,6 +30,7 @@ TARGET_NAMES = {"target", "targets", "label", "labels", "class", "y", "output", 
 MOST_LABELS = 50  # more distinct whole numbers than this are taken for a measurement
 LONGEST_WHOLE = 4096  # steps; longer sequences are cut into windows
 WINDOW = 1024
+SLOWEST_EDGE = 0.0125  # rad/step; keeps the proposed radii clearly below 1
 Draft = dict[str, Any]
 
 
@@ -209,13 +210,17 @@ def _document(path: Path, task: Task, data: Draft, recordings: Recordings, said:
             train["ignore_first"] = window // 8
             said.append(f"the first {window // 8} steps of a window only fill the memory")
     if task == "regression":
-        edge = _band_edge(recordings)
-        phase = min(math.pi, max(0.05, 4 * edge))
-        model |= {"width": 8, "order": 32, "norm": "none", "maximum_phase": round(phase, 3)}
+        edge = max(SLOWEST_EDGE, _band_edge(recordings))
+        model |= {
+            "width": 8,
+            "order": 32,
+            "norm": "none",
+            "minimum_radius": round(max(0.5, 1 - edge / 4), 4),  # lightly damped at the band's edge
+            "maximum_radius": round(max(0.999, 1 - edge / 40), 6),
+            "maximum_phase": round(min(math.pi, 4 * edge), 3),
+        }
         said.append("no layer norm in a regression: it would hide how large a signal is")
-        said.append(
-            f"99 % of the targets' movement is below {edge:.3g} rad a step, so modes start below {phase:.3g}"
-        )
+        said.append(f"99 % of the targets' movement is below {edge:.3g} rad a step; modes start around there")
     if recordings.period_s is None:
         said.append(
             "no column tells the time, so no deadline is checked; write rate_hz if frames have a rate"
@@ -239,7 +244,8 @@ def _band_edge(recordings: Recordings) -> float:
     for item in recordings.items:
         if isinstance(item.target, np.ndarray):
             frames = item.target.astype(np.float64)
-            power += (np.abs(np.fft.rfft(frames - frames.mean(0), size, axis=0)) ** 2).sum(1)
+            smooth = (frames - frames.mean(0)) * np.hanning(len(frames))[:, None]  # ends do not leak
+            power += (np.abs(np.fft.rfft(smooth, size, axis=0)) ** 2).sum(1)
     share = np.cumsum(power) / max(float(power.sum()), 1e-300)
     return 2 * math.pi * int(np.searchsorted(share, 0.99)) / size
 
