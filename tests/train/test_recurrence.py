@@ -104,3 +104,21 @@ def test_tensors_off_the_cpu_get_plain_torch():
     assert recurrence.pick(torch.device("meta")).name == "torch"
     assert recurrence.pick(torch.device("cpu"), plain=True).name == "torch"
     assert recurrence.pick(torch.device("cpu")) is recurrence.fastest()
+
+
+@pytest.mark.parametrize("kind", RECURRENCES)
+def test_rounding_of_long_sums_and_powers_does_not_add_up(kind):
+    run, steps = kind(), 1 << 16
+    # λ = 0: the gradient of λ is a plain sum of equal terms, the worst case for a float32 sum.
+    g, ones = torch.full((1, steps, 2), 0.1), torch.ones(1, steps, 2)
+    dlam = torch.zeros(1, 2, dtype=torch.float64)
+    run.backward(g, torch.zeros(2, 1), torch.zeros(1, 2), ones, ones[:, 0].contiguous(), dlam)
+    assert dlam[0, 0].item() == pytest.approx(2 * steps * g[0, 0, 0].item(), rel=2e-6)
+    # No input: the last state is λ^T times the first; a rounded λ^chunk would be off T/chunk times over.
+    steps, angle = 1 << 14, torch.linspace(0, 3, 32)
+    lam = (1 - 1e-5) * torch.stack((angle.cos(), angle.sin()))
+    x, state = torch.zeros(1, steps, 64), torch.cat((torch.ones(1, 32), torch.zeros(1, 32)), 1)
+    run.forward(x, lam, state)
+    exact = complex_of(lam.flatten()) ** steps
+    bound = 1e-6 if kind is recurrence.PlainTorch else 3e-5  # step by step every product rounds
+    assert ((complex_of(state)[0] - exact).abs() <= bound * exact.abs()).all()
