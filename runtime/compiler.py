@@ -50,7 +50,8 @@ def compile_command() -> list[str]:
     """
     compiler = find_compiler()
     if compiler is None:
-        raise MissingToolError(NO_COMPILER)
+        named = os.environ.get("CC", "").strip()
+        raise MissingToolError(f"CC names {named!r}, which is not there; " * bool(named) + NO_COMPILER)
     return [*compiler, *FLAGS, *_native_flags(tuple(compiler))]
 
 
