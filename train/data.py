@@ -175,11 +175,12 @@ def _pad(arrays: list[Any], steps: int) -> Any:
 
 
 def _refuse_file_settings(settings: DataSettings) -> None:
-    for key in sorted(settings.model_fields_set - {"source", "rate_hz"}):
-        raise InputError(
-            f'data.{key} belongs to source = "files"; source = "{settings.source}" brings its own'
-            " sequences and split, so remove it"
-        )
+    for key, field in DataSettings.model_fields.items():
+        if key not in ("source", "rate_hz") and getattr(settings, key) != field.default:
+            raise InputError(
+                f'data.{key} belongs to source = "files"; source = "{settings.source}" brings its own'
+                " sequences and split, so remove it"
+            )
 
 
 def _tokens(splits: Splits, vocabulary: int) -> Splits:

@@ -79,6 +79,11 @@ def test_settings_that_would_be_ignored_are_refused(recipe, change, message):
         load(Recipe.load(recipe, (change,)))
 
 
+def test_a_recipe_written_out_in_full_loads_too(digits):
+    written = Recipe.parse(Recipe.load("digits").model_dump(mode="json"), "run folder")
+    assert same(load(written).train, digits.train)
+
+
 @given(st.integers(1, 40), st.integers(1, 50), st.integers(0, 2**32 - 1))
 def test_batches_go_through_every_epoch_once(n, batch, seed):
     stream = np.concatenate([batch_indices(seed, step, n, batch) for step in range(3 * n // batch + 1)])
