@@ -179,7 +179,7 @@ def test_states_and_adjoint_states_obey_their_equations(dtype, tolerance):
     # The gradient of the loss reaching the state before the first step is A_R^T g_0.
     start = x0.double().requires_grad_()
     (loop(u, lam, B, C, start)[0] * e).sum().backward()
-    a, b, re, im = *lam.double(), g[:, 0, :9], g[:, 0, 9:]
+    a, b, (re, im) = lam[0].double(), lam[1].double(), g[:, 0].split(9, -1)
     torch.testing.assert_close(
         start.grad, torch.cat((a * re + b * im, a * im - b * re), 1), rtol=1e-4, atol=1e-4
     )
