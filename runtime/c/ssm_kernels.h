@@ -48,7 +48,7 @@
 #define SSM_RESTRICT restrict
 #endif
 /* SSM_KERNEL: one copy of the function, however often and with whatever constants it is called. */
-#if defined(__clang__)
+#if defined(__clang__) || (defined(__GNUC__) && __GNUC__ < 8)
 #define SSM_ALIGNED __attribute__((aligned(64)))
 #define SSM_KERNEL __attribute__((noinline, unused)) static
 #elif defined(__GNUC__)
