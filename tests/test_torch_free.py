@@ -21,13 +21,13 @@ EXTRAS = (
     "jinja2",
     "matplotlib",
 )
+# As if not installed: the import system finds no file for these names.
 BLOCKED = f"""
-import importlib.abc, sys
-class Block(importlib.abc.MetaPathFinder):
-    def find_spec(self, name, path=None, target=None):
-        if name.partition(".")[0] in {EXTRAS!r}:
-            raise ModuleNotFoundError(f"{{name}} is blocked", name=name)
-sys.meta_path.insert(0, Block())
+import importlib.machinery, sys
+real = importlib.machinery.PathFinder.find_spec
+def find_spec(name, path=None, target=None):
+    return None if name.partition(".")[0] in {EXTRAS!r} else real(name, path, target)
+importlib.machinery.PathFinder.find_spec = find_spec
 """
 
 
