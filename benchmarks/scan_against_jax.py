@@ -165,7 +165,9 @@ def compare(size: tuple[int, int, int, int], options: argparse.Namespace) -> dic
         folder = Path(name)
         np.savez(folder / "problem.npz", **problem(*size))
         pythons = {"ours": sys.executable, "jax": options.jax_python}
-        workers, ready, times = {}, {}, {side: [] for side in pythons}
+        workers: dict[str, subprocess.Popen[str]] = {}
+        ready: dict[str, Any] = {}
+        times: dict[str, list[list[float]]] = {side: [] for side in pythons}
         try:
             for side, python in pythons.items():
                 workers[side] = _start(side, python, folder, options.threads)

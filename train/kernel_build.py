@@ -69,19 +69,18 @@ def build(source: Path, defines: tuple[str, ...] = (), *, folder: Path | None = 
     if compiler is None:
         raise BuildError("no C compiler (looked for $CC, cc, gcc, clang)")
     identity = _identity(compiler)
-    targets = [cache_folder() if folder is None else folder]
+    folder = cache_folder() if folder is None else folder
     complaint = ""
     for flags in _FLAG_SETS:
         flags = (*flags, *defines)
         name = f"{source.stem}-{_digest(source, identity, flags)}.so"
-        found = targets[0] / name
-        if found.is_file():
-            return found
+        if (folder / name).is_file():
+            return folder / name
         with tempfile.TemporaryDirectory(prefix="ssmith-build-") as work:
             library = Path(work) / name
             complaint = _compile(compiler, source, flags, library)
             if not complaint:
-                return _store(library, targets[0])
+                return _store(library, folder)
     raise BuildError(f"{shlex.join(compiler)} did not compile {source.name}: {complaint}")
 
 

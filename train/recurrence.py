@@ -12,7 +12,8 @@ import ctypes
 import functools
 import math
 from collections.abc import Callable
-from typing import Any, Protocol
+from pathlib import Path
+from typing import Protocol
 
 import torch
 from torch import Tensor
@@ -127,7 +128,7 @@ def _planar(z: Tensor) -> Tensor:
 
 
 class Compiled:
-    """The C kernel (kernels/scan.c), threads as torch.get_num_threads() says; CPU only."""
+    """The C kernel (kernels/scan.c), threads as torch.get_numtorch.get_num_threads() says; CPU only."""
 
     name = "c"
 
@@ -147,7 +148,7 @@ class Compiled:
         """See `Recurrence.forward`."""
         batch, steps, n2 = x.shape
         self._libraries[x.dtype].scan_forward(
-            x.data_ptr(), batch, steps, n2 // 2, lam.data_ptr(), state.data_ptr(), _threads()
+            x.data_ptr(), batch, steps, n2 // 2, lam.data_ptr(), state.data_ptr(), torch.get_num_threads()
         )
 
     def backward(
@@ -163,15 +164,11 @@ class Compiled:
         batch, steps, n2 = g.shape
         pointers = [None if a is None else a.data_ptr() for a in (x, x0, lam, adjoint, dlam)]
         self._libraries[g.dtype].scan_backward(
-            g.data_ptr(), *pointers[:2], batch, steps, n2 // 2, *pointers[2:], _threads()
+            g.data_ptr(), *pointers[:2], batch, steps, n2 // 2, *pointers[2:], torch.get_num_threads()
         )
 
 
-def _threads() -> int:
-    return torch.get_num_threads()
-
-
-def _load(path: Any) -> ctypes.CDLL:
+def _load(path: Path) -> ctypes.CDLL:
     library = ctypes.CDLL(str(path))
     p, i = ctypes.c_void_p, ctypes.c_int64
     library.scan_forward.argtypes = [p, i, i, i, p, p, ctypes.c_int]

@@ -99,15 +99,16 @@ INLINE void backward_lanes(real *restrict g, const real *restrict x, const real 
     }
 }
 
-/* Calls f with a constant width (32, 16, 8, 4 or 1), so that each copy is unrolled and vectorised. */
-#define FOR_EACH_WIDTH(left, f)                                                                    \
-    for (int64_t n = first; n < last;) {                                                           \
-        const int64_t left = last - n;                                                             \
-        if (left >= 32) { f(32); n += 32; }                                                        \
-        else if (left >= 16) { f(16); n += 16; }                                                   \
-        else if (left >= 8) { f(8); n += 8; }                                                      \
-        else if (left >= 4) { f(4); n += 4; }                                                      \
-        else { f(1); n += 1; }                                                                     \
+/* Runs f(n, width) over the modes first..last in pieces of constant width (32, 16, 8, 4, 1), so that
+ * each copy of the loop is unrolled and vectorised. */
+#define IN_PIECES(first, last, f)                                                                  \
+    for (int64_t n = (first); n < (last);) {                                                       \
+        const int64_t left = (last) - n;                                                           \
+        if (left >= 32) { f(n, 32); n += 32; }                                                     \
+        else if (left >= 16) { f(n, 16); n += 16; }                                                \
+        else if (left >= 8) { f(n, 8); n += 8; }                                                   \
+        else if (left >= 4) { f(n, 4); n += 4; }                                                   \
+        else { f(n, 1); n += 1; }                                                                  \
     }
 
 /* x (batch, steps, 2N): inputs v on entry, states on return. lam (2N).
@@ -122,8 +123,8 @@ void scan_forward(real *x, int64_t batch, int64_t steps, int64_t N, const real *
         const int64_t i = job / blocks, first = job % blocks * LANES;
         const int64_t last = first + LANES < N ? first + LANES : N;
         real *xi = x + i * steps * 2 * N, *si = state + i * 2 * N;
-#define STEP(width) forward_lanes(xi + n, steps, N, lam + n, si + n, width)
-        FOR_EACH_WIDTH(left, STEP)
+#define STEP(n, width) forward_lanes(xi + n, steps, N, lam + n, si + n, width)
+        IN_PIECES(first, last, STEP)
 #undef STEP
     }
 }
@@ -144,11 +145,11 @@ void scan_backward(real *g, const real *x, const real *x0, int64_t batch, int64_
         const int64_t last = first + LANES < N ? first + LANES : N;
         const int64_t at = i * steps * 2 * N;
         real *ai = adjoint + i * 2 * N;
-#define STEP(width)                                                                                \
+#define STEP(n, width)                                                                             \
     (x ? backward_lanes(g + at + n, x + at + n, x0 + i * 2 * N + n, steps, N, lam + n, ai + n,     \
                         dlam + i * 2 * N + n, width)                                               \
        : backward_lanes(g + at + n, 0, 0, steps, N, lam + n, ai + n, 0, width))
-        FOR_EACH_WIDTH(left, STEP)
+        IN_PIECES(first, last, STEP)
 #undef STEP
     }
 }
