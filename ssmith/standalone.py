@@ -67,7 +67,7 @@ def propose_recipe(data: Path, target: Path) -> list[str]:
     stages.need("train", "scipy")
     from ssmith.train.propose import propose
 
-    text, assumptions = propose(data, target)
+    text, assumptions = propose(data, target.parent)
     write_atomic(target, text.encode())
     return assumptions
 
