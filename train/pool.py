@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import math
 
 import numpy as np
@@ -31,7 +32,8 @@ class Pool(nn.Module):
 
     def forward(self, v: Tensor) -> Tensor:
         """Frames v (batch, T, H) → y (batch, T, H)."""
-        return decayed_sum(v, self.decay) / _like(_weights(v.shape[1], self.decay), v)[:, None]
+        total = torch.cumsum(v, 1) if self.decay == 1 else decayed_sum(v, self.decay)
+        return total / _like(_weights(v.shape[1], self.decay), v)[:, None]
 
     def step(
         self, v: Tensor, state: tuple[Tensor, Tensor] | None = None
@@ -59,12 +61,14 @@ def decayed_sum(v: Tensor, decay: float) -> Tensor:
     return (inside + fade * carried[:, :, None]).reshape(batch, -1, width)[:, :steps]
 
 
+@functools.lru_cache(maxsize=32)
 def _powers(size: int, base: float) -> Tensor:
     """Lower triangle of base^(i-j), shape (size, size), float64."""
     gap = torch.arange(size)[:, None] - torch.arange(size)
     return torch.where(gap >= 0, torch.tensor(base, dtype=torch.float64) ** gap.clamp(min=0), 0.0)
 
 
+@functools.lru_cache(maxsize=32)
 def _weights(steps: int, decay: float) -> Tensor:
     """w_k for k < steps in closed form, shape (steps,), float64."""
     count = torch.arange(1, steps + 1, dtype=torch.float64)
