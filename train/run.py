@@ -25,6 +25,17 @@ from ssmith.train.model import Network, build_network, parameter_groups
 from ssmith.train.splits import SequenceSet, Splits
 from ssmith.train.truncate import OrderNotReachedError, Truncator
 
+# All that a run writes; a kill may leave `.NAME.…` beside any of them.
+FILES = (
+    "last.safetensors",
+    "best.safetensors",
+    "metrics.jsonl",
+    "metrics.csv",
+    "cuts.json",
+    "elapsed.json",
+    "result.json",
+)
+
 
 @dataclass(frozen=True)
 class Best:
@@ -218,7 +229,7 @@ class Run:
 
     def _tidy(self) -> None:
         """Set the run's files back to where the run is; remove what a killed write has left behind."""
-        for name in ("metrics.jsonl", "cuts.json", "metrics.csv", "best.safetensors", "last.safetensors"):
+        for name in FILES:
             for leftover in self.folder.glob(f".{name}.*"):
                 leftover.unlink(missing_ok=True)
         lines = "".join(json.dumps(row) + "\n" for row in self.rows)

@@ -1,3 +1,5 @@
+import itertools
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -30,5 +32,5 @@ def test_orders_fall_geometrically_to_the_end(start, data, attempts):
     goals = [order_goal(start, end, k, attempts) for k in range(1, attempts + 1)]
     assert goals == sorted(goals, reverse=True)
     assert goals[-1] == end and goals[0] <= start
-    for before, after in zip(goals[:-2], goals[1:-1], strict=False):
+    for before, after in itertools.pairwise(goals):
         assert abs(after - before * (end / start) ** (1 / attempts)) <= 1.5  # both are rounded

@@ -1,5 +1,7 @@
 import copy
 import math
+import runpy
+from pathlib import Path
 
 import pytest
 import torch
@@ -148,7 +150,7 @@ def test_an_order_that_is_not_reached_is_an_error_that_tells_why():
     model = network()
     optimizer = trained(model)
     costly = {"loss_fn": lambda m, b: loss_fn(m, b) + (m.orders[0] < 16), "max_loss_increase": 0.0}
-    with pytest.raises(OrderNotReachedError, match="still has 16 states.*rose.*allow_larger") as caught:
+    with pytest.raises(OrderNotReachedError, match=r"still has 16 states.*rose.*allow_larger") as caught:
         run(truncator(model, optimizer, order=4, **costly))
     assert isinstance(caught.value, SsmithError) and caught.value.exit_code == 1
     assert caught.value.report.layers[0].accepted is False
@@ -301,6 +303,15 @@ def test_somebody_elses_model_with_a_shuffling_loader_and_sgd():
     assert {row.layer for row in rows} == {"a", "b"}
     assert all(math.isnan(row.loss_after) for row in rows)  # no loss was given
     assert model.training and optimizer.param_groups[0]["lr"] < 1e-6
+
+
+def test_the_example_runs(capsys):
+    """The loop that the README shows."""
+    example = Path(__file__).parents[2] / "examples" / "truncator_plain_pytorch.py"
+    runpy.run_path(str(example), run_name="__main__")
+    lines = capsys.readouterr().out.splitlines()
+    assert [line.startswith("step") and "(accepted)" in line for line in lines] == [True] * 4 + [False]
+    assert int(lines[-1].split()[0]) <= 6 and float(lines[-1].split()[-1]) < 0.7
 
 
 def test_without_a_loss_outputs_must_stay_finite():
