@@ -90,7 +90,8 @@ class Run:
         if last is not None:
             self.network.load_state_dict(last.model)
         self.network.to(self.fabric.device)
-        self.optimizer = torch.optim.AdamW(parameter_groups(self.network, self.recipe.train))
+        groups = parameter_groups(self.network, self.recipe.train)
+        self.optimizer = torch.optim.AdamW(groups, fused=self.fabric.device.type in ("cpu", "cuda"))
         self.rates = [float(group["lr"]) for group in self.optimizer.param_groups]
         self.truncator = self._truncator()
         if last is not None:
@@ -108,7 +109,8 @@ class Run:
     def wrap(self) -> None:
         """(Re-)register with Fabric: DDP remembers the shapes of the parameters that it was built with."""
         self.model = self.stepper = None
-        gc.collect()  # an old DDP wrapper in a reference cycle would go on hooking shared parameters
+        if self.fabric.world_size > 1:
+            gc.collect()  # an old DDP wrapper in a reference cycle would go on hooking shared parameters
         self.model, self.stepper = self.fabric.setup(self.network, self.optimizer)
 
     def set_learning_rate(self, factor: float) -> None:
