@@ -158,7 +158,7 @@ def collate(data: SequenceSet, indices: Sequence[int] | Int64) -> Batch:
     import torch
 
     picked = [int(i) for i in indices]
-    lengths = data.lengths[picked]
+    lengths = np.array([len(data.inputs[i]) for i in picked], np.int64)
     x = _pad([data.inputs[i] for i in picked], int(lengths.max()))
     if isinstance(data.targets, tuple):
         y = _pad([data.targets[i] for i in picked], int(lengths.max()))

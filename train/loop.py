@@ -123,7 +123,7 @@ def train(
 def _train_step(run: Run, step: int) -> None:
     """One step of AdamW on this step's batch."""
     recipe, fabric, settings = run.recipe, run.fabric, run.recipe.train
-    seed_step(run.seed, step, fabric.global_rank)
+    seed_step(run.seed, step, fabric.global_rank, fabric.device)
     run.set_learning_rate(learning_rate_factor(step, settings.steps, settings.warmup))
     picked = batch_indices(run.seed, step, len(run.splits.train), settings.batch)
     x, y, lengths = on_device(
