@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import Literal
 
 import numpy as np
@@ -72,9 +73,9 @@ class SequenceSet:
     def __len__(self) -> int:
         return len(self.inputs)
 
-    @property
+    @cached_property
     def lengths(self) -> Int64:
-        """T_i of each sequence, shape (n,)."""
+        """T_i of each sequence, shape (n,); counted once, as every batch asks for it."""
         return np.array([len(u) for u in self.inputs], np.int64)
 
 

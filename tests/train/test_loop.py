@@ -134,12 +134,13 @@ def test_a_logger_that_is_not_installed_is_named(tmp_path, monkeypatch):
 
 
 def test_tensorboard_gets_the_rows(tmp_path):
-    pytest.importorskip("tensorboard", reason="tensorboard is not installed")
-    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+    accumulator = pytest.importorskip(
+        "tensorboard.backend.event_processing.event_accumulator", reason="tensorboard is not installed"
+    )
 
     changed = recipe(train={"loggers": ["tensorboard"], "steps": 14}, reduce={"order": None})
     train(changed, data(), tmp_path, threads=1)
-    events = EventAccumulator(str(tmp_path / "tensorboard")).Reload()
+    events = accumulator.EventAccumulator(str(tmp_path / "tensorboard")).Reload()
     rows = read_rows(tmp_path / "metrics.jsonl")
     assert [e.value for e in events.Scalars("validation_loss")] == pytest.approx(
         [row["validation_loss"] for row in rows]
