@@ -10,6 +10,7 @@ import pytest
 
 from ssmith.errors import InputError
 from ssmith.train.loop import train
+from ssmith.train.run import read_rows
 from tests.train.tiny_training import data, recipe
 
 PROGRAM = Path(__file__).with_name("tiny_training.py")
@@ -24,6 +25,12 @@ def finished(tmp_path_factory):
 
 def same(a, b):
     return [name for name in FILES if (a / name).read_bytes() != (b / name).read_bytes()]
+
+
+def test_half_a_line_at_the_end_is_dropped(tmp_path):
+    (tmp_path / "rows").write_text('{"step": 1}\n{"step": 2}\n{"st')
+    assert read_rows(tmp_path / "rows") == [{"step": 1}, {"step": 2}]
+    assert read_rows(tmp_path / "missing") == []
 
 
 class Stop(Exception):
