@@ -30,20 +30,43 @@ class Evaluation:
     metric: float
 
 
+def answers_once(recipe: Recipe) -> bool:
+    """Whether only the last valid step of a sequence counts: a classifier that pools."""
+    return recipe.task == "classification" and recipe.pooling != "none"
+
+
+def relevant(recipe: Recipe, model: nn.Module, x: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor | None]:
+    """The outputs that loss and metric look at, and the lengths they have; ``model`` may be wrapped.
+
+    Args:
+        recipe: its task and pooling decide.
+        model: a ``Network``.
+        x: (batch, T, U).
+        lengths: (batch,).
+
+    Returns:
+        Outputs (batch, 1, Y) and None where sequences answer once, else (batch, T, Y) and the lengths.
+    """
+    if answers_once(recipe):
+        return model(x, lengths, last=True), None
+    return model(x, lengths), lengths
+
+
 def loss_function(recipe: Recipe) -> Loss:
     """(network, batch) → the recipe's training loss, a scalar."""
 
     def loss(network: nn.Module, batch: Tensors) -> Tensor:
         x, y, lengths = batch
-        return loss_of_outputs(recipe, cast(Network, network), network(x, lengths), y, lengths)
+        outputs, counted = relevant(recipe, network, x, lengths)
+        return loss_of_outputs(recipe, cast(Network, network), outputs, y, counted)
 
     return loss
 
 
 def loss_of_outputs(
-    recipe: Recipe, network: Network, outputs: Tensor, targets: Tensor, lengths: Tensor
+    recipe: Recipe, network: Network, outputs: Tensor, targets: Tensor, lengths: Tensor | None
 ) -> Tensor:
-    """The training loss of outputs (batch, T, Y) that the network, maybe wrapped, has computed."""
+    """The training loss of ``relevant`` outputs."""
     criterion = objective(
         recipe.task,
         recipe.pooling,
@@ -58,13 +81,13 @@ def outputs_function(recipe: Recipe) -> Outputs:
 
     def outputs(network: nn.Module, batch: Tensors) -> Tensor:
         x, _, lengths = batch
-        y: Tensor = network(x, lengths) / cast(Network, network).output_std
-        counted = valid_steps(lengths, x.shape[1])
-        if recipe.task == "classification" and recipe.pooling != "none":
-            counted = counted & ~valid_steps(lengths - 1, x.shape[1])
-        else:
-            counted[:, : recipe.train.ignore_first] = False
-        return y * counted[..., None]
+        y, counted = relevant(recipe, network, x, lengths)
+        y = y / cast(Network, network).output_std
+        if counted is None:
+            return y
+        mask = valid_steps(counted, x.shape[1])
+        mask[:, : recipe.train.ignore_first] = False
+        return y * mask[..., None]
 
     return outputs
 
@@ -76,9 +99,9 @@ def evaluate(recipe: Recipe, network: Network, data: SequenceSet, device: torch.
     training = network.training
     network.eval()
     for x, y, lengths in in_batches(data, device):
-        out = network(x, lengths)
-        loss_sum += len(x) * float(loss_of_outputs(recipe, network, out, y, lengths))
-        gathered.add(out, y, lengths)
+        out, counted = relevant(recipe, network, x, lengths)
+        loss_sum += len(x) * float(loss_of_outputs(recipe, network, out, y, counted))
+        gathered.add(out, y, counted)
     network.train(training)
     return Evaluation(loss_sum / len(data), gathered.value())
 

@@ -26,7 +26,7 @@ from ssmith.recipe import Recipe
 from ssmith.train.accelerator import open_fabric, reproducible, seed_step, shared_by
 from ssmith.train.checkpoint import Checkpoint
 from ssmith.train.data import batch_indices
-from ssmith.train.evaluate import evaluate, loss_of_outputs, on_device
+from ssmith.train.evaluate import evaluate, loss_of_outputs, on_device, relevant
 from ssmith.train.model import Network, count_parameters
 from ssmith.train.progress import Progress
 from ssmith.train.run import Run, fresh_network, run_digest
@@ -131,7 +131,8 @@ def _train_step(run: Run, step: int) -> None:
     )
     run.model.train()
     run.stepper.zero_grad()
-    loss = loss_of_outputs(recipe, run.network, run.model(x, lengths), y, lengths)
+    outputs, counted = relevant(recipe, run.model, x, lengths)
+    loss = loss_of_outputs(recipe, run.network, outputs, y, counted)
     fabric.backward(loss)
     fabric.clip_gradients(run.model, run.stepper, max_norm=settings.gradient_clip, error_if_nonfinite=False)
     run.stepper.step()

@@ -131,18 +131,24 @@ class Network(nn.Module):
             if value is not None:
                 _fill(name, getattr(self, name), value, isinstance(self.encoder, Embedding))
 
-    def forward(self, x: Tensor, lengths: Tensor | None = None) -> Tensor:
+    def forward(self, x: Tensor, lengths: Tensor | None = None, *, last: bool = False) -> Tensor:
         """Whole sequences: x (batch, T, U) → y (batch, T, Y).
 
         Args:
             x: frames; what stands behind a sequence's length changes nothing before it.
             lengths: valid frames of each sequence, (batch,) int64; all of them if None.
+            last: only the output at each sequence's last valid frame, (batch, 1, Y): what a classifier's
+                loss looks at, without pooling and head at every other frame.
         """
         mask = None if lengths is None else valid_steps(lengths, x.shape[1])
         v = self.encoder((x - self.input_mean) / self.input_std)
         for block in self.blocks:
             v = block(v, mask)
-        if self.pool is not None:
+        if last:
+            ends = v.new_full((len(v),), v.shape[1], dtype=torch.int64) if lengths is None else lengths
+            pooled = None if self.pool is None else self.pool.last(v, ends)
+            v = v[torch.arange(len(v), device=v.device), ends - 1][:, None] if pooled is None else pooled
+        elif self.pool is not None:
             v = self.pool(v)
         y: Tensor = self.head(v) * self.output_std + self.output_mean
         return y

@@ -35,6 +35,13 @@ class Pool(nn.Module):
         total = torch.cumsum(v, 1) if self.decay == 1 else decayed_sum(v, self.decay)
         return total / _like(_weights(v.shape[1], self.decay), v)[:, None]
 
+    def last(self, v: Tensor, lengths: Tensor) -> Tensor:
+        """Only y at step lengths - 1: frames v (batch, T, H), lengths (batch,) → (batch, 1, H)."""
+        age = lengths[:, None] - 1 - torch.arange(v.shape[1], device=v.device)  # (batch, T)
+        weight = torch.where(age >= 0, self.decay ** age.clamp(min=0).to(v.dtype), 0.0)
+        mean: Tensor = (weight / weight.sum(1, keepdim=True))[:, None] @ v
+        return mean
+
     def step(
         self, v: Tensor, state: tuple[Tensor, Tensor] | None = None
     ) -> tuple[Tensor, tuple[Tensor, Tensor]]:

@@ -15,7 +15,7 @@ from ssmith.train.batches import Loss, Outputs, all_outputs
 from ssmith.train.cuts import CutReport, LayerCut
 from ssmith.train.cutter import Aim, Criterion, Cutter, alone
 from ssmith.train.data import load
-from ssmith.train.evaluate import in_batches, loss_of_outputs, outputs_function
+from ssmith.train.evaluate import in_batches, loss_of_outputs, outputs_function, relevant
 from ssmith.train.freeze import GoldenInput, freeze
 from ssmith.train.model import Network
 from ssmith.train.splits import Splits
@@ -113,11 +113,11 @@ def _loss(recipe: Recipe, splits: Splits) -> Loss:
 
     def loss(network: nn.Module, batch: Any) -> Tensor:
         x, y, lengths = batch
-        out = network(x, lengths)
+        out, counted = relevant(recipe, network, x, lengths)
         if recipe.task == "regression":
             out, y = out / scaled, y / scaled
         assert isinstance(network, Network)
-        return loss_of_outputs(recipe, network, out, y, lengths)
+        return loss_of_outputs(recipe, network, out, y, counted)
 
     return loss
 

@@ -47,3 +47,11 @@ def test_the_decay_is_a_float32_number():
 def test_other_decays_are_refused(decay):
     with pytest.raises(InputError, match="decay"):
         Pool(decay)
+
+
+@pytest.mark.parametrize("decay", [1.0, 0.9, 1 - 1 / 64])
+def test_last_is_the_output_at_the_last_valid_step(decay):
+    pool, v = Pool(decay), torch.randn(5, 40, 3)
+    lengths = torch.tensor([1, 2, 17, 39, 40])
+    every = pool(v)[torch.arange(5), lengths - 1][:, None]
+    torch.testing.assert_close(pool.last(v, lengths), every, rtol=1e-5, atol=1e-6)
