@@ -10,6 +10,7 @@ import shlex
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -23,7 +24,7 @@ from tests.bundles import random_bundle
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text()
 DOCUMENTS = {p: p.read_text() for p in [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]}
-VERBS = get_command(app).commands
+VERBS: dict[str, Any] = get_command(app).commands  # type: ignore[attr-defined]
 
 
 def fences(text: str, language: str) -> list[str]:
