@@ -101,11 +101,12 @@ def optimizer_entries(network: nn.Module, optimizer: Optimizer) -> dict[str, dic
 def restore_optimizer(
     network: nn.Module, optimizer: Optimizer, entries: dict[str, dict[str, Tensor]]
 ) -> None:
-    """Give every parameter its entries back: tensors on its device, scalars on the CPU."""
+    """Give every parameter its entries back, on its device; a fused optimiser counts steps there too."""
+    fused = {p: bool(group.get("fused")) for group in optimizer.param_groups for p in group["params"]}
     for name, parameter in network.named_parameters():
         if name in entries:
             optimizer.state[parameter] = {
-                key: value if value.ndim == 0 else value.to(parameter.device)
+                key: value.to(parameter.device) if value.ndim or fused[parameter] else value
                 for key, value in entries[name].items()
             }
 

@@ -91,7 +91,9 @@ class Run:
             self.network.load_state_dict(last.model)
         self.network.to(self.fabric.device)
         groups = parameter_groups(self.network, self.recipe.train)
-        self.optimizer = torch.optim.AdamW(groups, fused=self.fabric.device.type in ("cpu", "cuda"))
+        # With float16 the fused form would unscale gradients itself, after they should have been clipped.
+        fused = self.fabric.device.type in ("cpu", "cuda") and self.recipe.train.precision != "16-mixed"
+        self.optimizer = torch.optim.AdamW(groups, fused=fused)
         self.rates = [float(group["lr"]) for group in self.optimizer.param_groups]
         self.truncator = self._truncator()
         if last is not None:
