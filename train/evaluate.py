@@ -16,7 +16,8 @@ from ssmith.train.loss import metric, objective
 from ssmith.train.model import Network, valid_steps
 from ssmith.train.splits import Int64, SequenceSet
 
-Tensors = tuple[Tensor, Tensor, Tensor]  # x (batch, T, U), y, lengths (batch,)
+# x (batch, T, U), y, and lengths (batch,), or None where all sequences fill their T steps.
+Tensors = tuple[Tensor, Tensor, Tensor | None]
 
 # Sequences evaluated at once; a constant, so that sums are taken in the same order everywhere.
 EVALUATION_BATCH = 100
@@ -35,14 +36,16 @@ def answers_once(recipe: Recipe) -> bool:
     return recipe.task == "classification" and recipe.pooling != "none"
 
 
-def relevant(recipe: Recipe, model: nn.Module, x: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor | None]:
+def relevant(
+    recipe: Recipe, model: nn.Module, x: Tensor, lengths: Tensor | None
+) -> tuple[Tensor, Tensor | None]:
     """The outputs that loss and metric look at, and the lengths they have; ``model`` may be wrapped.
 
     Args:
         recipe: its task and pooling decide.
         model: a ``Network``.
         x: (batch, T, U).
-        lengths: (batch,).
+        lengths: (batch,), or None.
 
     Returns:
         Outputs (batch, 1, Y) and None where sequences answer once, else (batch, T, Y) and the lengths.
@@ -83,11 +86,9 @@ def outputs_function(recipe: Recipe) -> Outputs:
         x, _, lengths = batch
         y, counted = relevant(recipe, network, x, lengths)
         y = y / cast(Network, network).output_std
-        if counted is None:
-            return y
-        mask = valid_steps(counted, x.shape[1])
-        mask[:, : recipe.train.ignore_first] = False
-        return y * mask[..., None]
+        if not answers_once(recipe):
+            y = y * (torch.arange(y.shape[1], device=y.device) >= recipe.train.ignore_first)[:, None]
+        return y if counted is None else y * valid_steps(counted, y.shape[1])[..., None]
 
     return outputs
 
@@ -116,4 +117,5 @@ def in_batches(data: SequenceSet, device: torch.device, sequences: int | None = 
 def on_device(data: SequenceSet, indices: Sequence[int] | Int64, device: torch.device) -> Tensors:
     """Some sequences of a set as one padded batch on a device."""
     batch = collate(data, indices)
-    return batch.x.to(device), batch.y.to(device), batch.lengths.to(device)
+    full = bool((batch.lengths == batch.x.shape[1]).all())  # then no mask has to be applied anywhere
+    return batch.x.to(device), batch.y.to(device), None if full else batch.lengths.to(device)

@@ -144,12 +144,11 @@ class Network(nn.Module):
         v = self.encoder((x - self.input_mean) / self.input_std)
         for block in self.blocks:
             v = block(v, mask)
-        if last:
-            ends = v.new_full((len(v),), v.shape[1], dtype=torch.int64) if lengths is None else lengths
-            pooled = None if self.pool is None else self.pool.last(v, ends)
-            v = v[torch.arange(len(v), device=v.device), ends - 1][:, None] if pooled is None else pooled
-        elif self.pool is not None:
-            v = self.pool(v)
+        if self.pool is not None:
+            v = self.pool.last(v, lengths) if last else self.pool(v)
+        elif last:
+            ends = -1 if lengths is None else lengths - 1
+            v = v[torch.arange(len(v), device=v.device), ends][:, None]
         y: Tensor = self.head(v) * self.output_std + self.output_mean
         return y
 

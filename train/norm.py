@@ -69,6 +69,9 @@ class BatchNorm(nn.Module):
         """Frames v (batch, T, H), mask (batch, T) True where valid, or None → (batch, T, H)."""
         if not self.training:
             return self._apply_moments(v, self.running_mean, self.running_var)
+        frames = v.numel() // v.shape[-1]
+        if mask is None and self.tally is None and frames > 1:  # torch refuses a single frame
+            return self._unmasked(v)
         count, mean, var = _moments(v, mask)
         with torch.no_grad():
             if self.tally is not None:
@@ -76,6 +79,20 @@ class BatchNorm(nn.Module):
             else:
                 self._follow(mean, var * count / (count - 1).clamp(min=1))
         return self._apply_moments(v, mean, var)
+
+    def _unmasked(self, v: Tensor) -> Tensor:
+        """The same in torch's own kernel, which knows no masks but runs once through memory."""
+        flat = nn.functional.batch_norm(
+            v.flatten(0, -2),
+            self.running_mean,
+            self.running_var,
+            self.scale,
+            self.shift,
+            training=True,
+            momentum=self.momentum,
+            eps=self.eps,
+        )
+        return flat.view_as(v)
 
     def _apply_moments(self, v: Tensor, mean: Tensor, var: Tensor) -> Tensor:
         return (v - mean) * (self.scale * torch.rsqrt(var + self.eps)) + self.shift

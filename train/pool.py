@@ -35,9 +35,10 @@ class Pool(nn.Module):
         total = torch.cumsum(v, 1) if self.decay == 1 else decayed_sum(v, self.decay)
         return total / _like(_weights(v.shape[1], self.decay), v)[:, None]
 
-    def last(self, v: Tensor, lengths: Tensor) -> Tensor:
-        """Only y at step lengths - 1: frames v (batch, T, H), lengths (batch,) → (batch, 1, H)."""
-        age = lengths[:, None] - 1 - torch.arange(v.shape[1], device=v.device)  # (batch, T)
+    def last(self, v: Tensor, lengths: Tensor | None = None) -> Tensor:
+        """Only y at the last valid step: frames v (batch, T, H), lengths (batch,) or None → (batch, 1, H)."""
+        steps = torch.arange(v.shape[1], device=v.device)
+        age = steps.flip(0)[None] if lengths is None else lengths[:, None] - 1 - steps  # (1 or batch, T)
         weight = torch.where(age >= 0, self.decay ** age.clamp(min=0).to(v.dtype), 0.0)
         mean: Tensor = (weight / weight.sum(1, keepdim=True))[:, None] @ v
         return mean

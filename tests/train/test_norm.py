@@ -95,3 +95,16 @@ def test_recalibration_needs_data_only_where_there_is_a_batch_norm():
     with pytest.raises(InputError, match="at least one batch"):
         recalibrate(model, [])
     assert model.first.tally is None and model.training
+
+
+def test_without_a_mask_batch_norm_is_the_masked_one_with_every_frame_valid():
+    torch.manual_seed(0)
+    v = torch.randn(4, 9, 3, dtype=torch.float64, requires_grad=True)
+    plain, masked = (BatchNorm(3).double() for _ in range(2))
+    out, expected = plain(v), masked(v, torch.ones(4, 9, dtype=torch.bool))
+    torch.testing.assert_close(out, expected)
+    torch.testing.assert_close(plain.running_var, masked.running_var)
+    torch.testing.assert_close(plain.running_mean, masked.running_mean)
+    weight = torch.randn_like(out)
+    (a,), (b,) = (torch.autograd.grad((y * weight).sum(), v) for y in (out, expected))
+    torch.testing.assert_close(a, b)

@@ -55,3 +55,5 @@ def test_last_is_the_output_at_the_last_valid_step(decay):
     lengths = torch.tensor([1, 2, 17, 39, 40])
     every = pool(v)[torch.arange(5), lengths - 1][:, None]
     torch.testing.assert_close(pool.last(v, lengths), every, rtol=1e-5, atol=1e-6)
+    whole = torch.full((5,), 40)
+    torch.testing.assert_close(pool.last(v), pool.last(v, whole), rtol=1e-6, atol=1e-7)
