@@ -51,7 +51,7 @@ class ModelSettings(_Settings):
     """encoder → blocks of (norm → SSM → GELU → GLU → residual) → pooling → head."""
 
     width: int = Field(default=16, ge=1, le=4096)  # H
-    order: int = Field(default=64, ge=1, le=8192)  # N, complex modes per layer before reduction
+    order: Annotated[int, Field(ge=1, le=8192)] | tuple[Annotated[int, Field(ge=1, le=8192)], ...] = 64
     blocks: int = Field(default=1, ge=1, le=64)
     norm: Literal["layer", "batch", "none"] = "layer"
     dropout: Fraction = 0.0
@@ -63,10 +63,17 @@ class ModelSettings(_Settings):
     maximum_radius: float = Field(default=0.999, gt=0, lt=1)
     maximum_phase: float = Field(default=6.283185307179586, gt=0, le=6.283185307179587)  # rad/step
 
+    @property
+    def orders(self) -> tuple[int, ...]:
+        """N of each block before reduction."""
+        return self.order if isinstance(self.order, tuple) else (self.order,) * self.blocks
+
     @model_validator(mode="after")
     def _consistent(self) -> Self:
         if self.minimum_radius >= self.maximum_radius:
             raise ValueError("minimum_radius must be below maximum_radius")
+        if isinstance(self.order, tuple) and len(self.order) != self.blocks:
+            raise ValueError(f"order lists {len(self.order)} orders for {self.blocks} blocks")
         if (self.encoder == "embedding") != (self.vocabulary is not None):
             raise ValueError("encoder = 'embedding' and vocabulary = SIZE go together")
         return self
@@ -85,6 +92,7 @@ class TrainSettings(_Settings):
     ignore_first: int = Field(default=0, ge=0)  # regression: steps at a sequence's start left out of the loss
     evaluate_every: int = Field(default=100, ge=1)
     checkpoint_every: int = Field(default=100, ge=1)
+    threads: int | None = Field(default=None, ge=1)  # on the CPU; None: one for small work, else all cores
     accelerator: Literal["auto", "cpu", "cuda", "mps"] = "auto"
     devices: int = Field(default=1, ge=1)
     strategy: str = "auto"  # passed to Lightning Fabric
@@ -164,8 +172,8 @@ class Recipe(_Settings):
         orders = self.reduce.order
         if isinstance(orders, tuple) and len(orders) != self.model.blocks:
             raise ValueError(f"reduce.order lists {len(orders)} orders for {self.model.blocks} blocks")
-        wanted = orders if isinstance(orders, tuple) else (orders,)
-        if any(r is not None and r > self.model.order for r in wanted):
+        wanted = orders if isinstance(orders, tuple) else (orders,) * self.model.blocks
+        if any(r is not None and r > n for r, n in zip(wanted, self.model.orders, strict=True)):
             raise ValueError("reduce.order is above model.order; a reduction goes down")
         return self
 

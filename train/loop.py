@@ -33,6 +33,8 @@ from ssmith.train.run import Run, fresh_network, run_digest
 from ssmith.train.schedule import learning_rate_factor
 from ssmith.train.splits import Splits
 
+SMALL_STEP = 2_000_000  # complex states computed in a training step
+
 
 @dataclass(frozen=True)
 class TrainResult:
@@ -77,8 +79,7 @@ def train(
         splits: the data.
         folder: of the run. What is in it is continued, if it came from the same recipe, data and seed.
         seed: of weights, batches and dropout; the recipe's if None.
-        threads: CPU threads of a fresh run; torch's default, the physical cores, if None. A run that goes
-            on keeps its own.
+        threads: CPU threads of a fresh run; the recipe's if None. A run that goes on keeps its own.
         on_progress: called after every step.
 
     Raises:
@@ -93,7 +94,7 @@ def train(
     fabric = open_fabric(recipe.train)
     if last is not None:
         threads = int(last.facts["threads"])
-    with reproducible(threads or torch.get_num_threads(), fabric.device):
+    with reproducible(threads or _threads(recipe, splits), fabric.device):
         run = Run(
             recipe,
             splits,
@@ -118,6 +119,18 @@ def train(
                 on_progress(_progress(run))
         result: TrainResult = shared_by(fabric)(lambda: _finish(run, clock))
         return result
+
+
+def _threads(recipe: Recipe, splits: Splits) -> int:
+    """As many as the recipe says; else one where a step is too small to share.
+
+    Two threads that wait for each other inside every small operation win little on an idle machine and
+    lose much on a busy one: a thread that lost its core is waited for until the scheduler brings it back.
+    """
+    if recipe.train.threads is not None:
+        return recipe.train.threads
+    state_values = recipe.train.batch * int(splits.train.lengths.max()) * max(recipe.model.orders)
+    return 1 if state_values <= SMALL_STEP else torch.get_num_threads()
 
 
 def _train_step(run: Run, step: int) -> None:

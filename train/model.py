@@ -203,7 +203,7 @@ def build_network(
     """
     if inputs < 1 or outputs < 1:
         raise InputError(f"{inputs} inputs and {outputs} outputs; a network needs at least one of each")
-    orders = [model.order] * model.blocks if orders is None else list(orders)
+    orders = list(model.orders if orders is None else orders)
     if len(orders) != model.blocks:
         raise InputError(f"{len(orders)} orders for {model.blocks} blocks; give one order a block")
     generator = torch.Generator().manual_seed(seed)
