@@ -4,6 +4,7 @@ from ssmith.reduce.accuracy import h2_error as h2_error
 from ssmith.reduce.accuracy import h2_norm as h2_norm
 from ssmith.reduce.accuracy import hinf_error as hinf_error
 from ssmith.reduce.accuracy import hinf_norm as hinf_norm
+from ssmith.reduce.accuracy import rounding_bound as rounding_bound
 from ssmith.reduce.balance import Reduction as Reduction
 from ssmith.reduce.balance import balanced_truncation as balanced_truncation
 from ssmith.reduce.gramians import controllability_gramian as controllability_gramian

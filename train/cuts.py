@@ -20,7 +20,7 @@ class LayerCut:
         reason: in words, why or why not.
         singular_values: σ before the cut, descending, 2N of them; empty if it did not come so far.
         tail: Σσ of what was (or would have been) dropped.
-        error_bound: bound of the H∞ error of the layer; nan where none holds, see `Reduction`.
+        error_bound: bound of the H∞ error of the layer as loaded, float32 included; nan where none holds.
         h2_error: measured relative H2 error of the layer's system, float32 rounding included.
         hinf_error: measured relative H∞ error, likewise; a lower bound, from a frequency grid.
         stable: every pole came out inside the unit circle by itself.

@@ -11,7 +11,14 @@ import torch
 from torch import nn
 from torch.optim import Optimizer
 
-from ssmith.reduce import Reduction, balanced_truncation, h2_error, hinf_error, hinf_norm
+from ssmith.reduce import (
+    Reduction,
+    balanced_truncation,
+    h2_error,
+    hinf_error,
+    hinf_norm,
+    rounding_bound,
+)
 from ssmith.system import System
 from ssmith.train.batches import Loss, Outputs, parts
 from ssmith.train.cuts import LayerCut
@@ -112,7 +119,7 @@ class Cutter:
                 loss_before=self._known(loss_before),
                 loss_after=self._known(loss_after),
                 notes=reduction.notes,
-                **_errors(full, layer.system(), reduction.error_bound),
+                **_errors(full, reduction, layer.system()),
             )
         except BaseException:
             snapshot.restore()
@@ -196,11 +203,11 @@ def _verdict(loss: float, limit: float) -> tuple[bool, str]:
     return True, "accepted"
 
 
-def _errors(full: System, loaded: System, bound: float) -> dict[str, float]:
-    """Measured errors of the layer as loaded; the bound, of the float64 system, only while it holds."""
+def _errors(full: System, reduction: Reduction, loaded: System) -> dict[str, float]:
+    """Measured errors of the layer as loaded, and the reduction's bound widened by what float32 moved."""
     error, norm = hinf_error(full, loaded), hinf_norm(full)
     return {
-        "error_bound": bound if error <= bound else math.nan,
+        "error_bound": reduction.error_bound + rounding_bound(reduction.system, loaded),
         "h2_error": h2_error(full, loaded, relative=True),
         "hinf_error": error / norm if norm > 0 else math.nan,
     }

@@ -14,6 +14,7 @@ from ssmith.reduce.accuracy import (
     hinf_error,
     hinf_norm,
     modal_products,
+    rounding_bound,
 )
 from ssmith.system import System
 
@@ -138,3 +139,15 @@ def test_systems_with_other_channels_are_refused():
     for function in (h2_norm, hinf_norm):
         with pytest.raises(InputError, match="loop over them"):
             function(stack)
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_rounding_bound_holds_for_float32(seed):
+    rng = np.random.default_rng(seed)
+    n, u, y = rng.integers(1, 12), rng.integers(1, 5), rng.integers(1, 5)
+    lam = (1 - 10 ** rng.uniform(-4, -0.3, n)) * np.exp(1j * rng.uniform(0, np.pi, n))
+    b, c = (rng.standard_normal(s) + 1j * rng.standard_normal(s) for s in ((n, u), (y, n)))
+    a = System(lam, b, c)
+    rounded = System(*(m.astype(np.complex64).astype(np.complex128) for m in (lam, b, c)))
+    assert hinf_error(a, rounded) <= rounding_bound(a, rounded)
+    assert rounding_bound(a, a) == 0
