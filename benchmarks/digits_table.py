@@ -3,7 +3,7 @@
 A seed sets the split, the initial weights and the batches. Per seed: `full` (64 states throughout), `reduced`
 (the recipe: cut to 12 while training), `scratch` (12 states from the first step), and `one_shot_*`: the best
 full network cut to 12 after training, without fine-tuning, by the task-aware criterion and by the usual one
-(balanced truncation of the complex system with exact Gramians, what CompreSSM publishes [Nazari2025]).
+(balanced truncation of the complex system with exact Gramians, what CompreSSM publishes [Chahine2025]).
 Checkpoints are selected on the validation split; each network meets the test split once.
 
     python benchmarks/digits_table.py --seeds 10 --out benchmarks/results/digits_table.json

@@ -60,6 +60,14 @@ def test_every_verb_and_option_is_documented():
                     assert f"`{option}`" in section, f"{name}: {option}"
 
 
+def test_the_architecture_knows_the_verbs():
+    table = (ROOT / "docs" / "ARCHITECTURE.md").read_text().split("| verb |")[1].split("\n\n")[0]
+    named = {
+        verb for line in table.split("\n")[2:] for verb in re.findall(r"`([a-z ]+)`", line.split("|")[1])
+    }
+    assert {verb for words in named for verb in words.split()} == set(VERBS)
+
+
 def test_every_recipe_field_is_documented_with_its_default():
     text = (ROOT / "docs" / "recipe.md").read_text()
 

@@ -1,4 +1,4 @@
-"""In-loop balanced truncation: when layers are cut and how far. `cutter` does the cutting.
+"""In-loop balanced truncation [Chahine2025]: when layers are cut and how far. `cutter` does the cutting.
 
 A cut works layer by layer, each with statistics measured on what the layers before have become. A layer stays
 cut only if the held-out loss allows; otherwise it is undone whole.
