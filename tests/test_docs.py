@@ -103,9 +103,14 @@ def test_the_python_in_the_readme_runs(tmp_path):
     ast.parse(code)
     done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
-    order, bound = done.stdout.split()
+    order, bound = done.stdout.split("\n")[-2].split()
     assert int(order) == 8
     assert float(bound) > 0
+
+
+def test_the_truncator_snippet_is_the_example():
+    example = (ROOT / "examples" / "truncator_plain_pytorch.py").read_text().strip()
+    assert example in README
 
 
 def test_new_and_run_on_a_csv_as_the_readme_does(tmp_path):
