@@ -258,9 +258,14 @@ def _show(facts: dict[str, Any], as_json: bool, *, title: str) -> None:
     for key, value in facts.items():
         rows = value if isinstance(value, list) else [value]
         for i, row in enumerate(rows):
-            text = "  ".join(f"{k} {v}" for k, v in row.items()) if isinstance(row, dict) else str(row)
-            table.add_row(key if i == 0 else "", escape(text))
+            table.add_row(key.replace("_", " ") if i == 0 else "", escape(_text(row)))
     out.print(table)
+
+
+def _text(value: Any) -> str:
+    if isinstance(value, dict):
+        return "  ".join(f"{key} {_text(part)}" for key, part in value.items())
+    return f"{value:.4g}" if isinstance(value, float) else str(value)
 
 
 def main() -> None:
