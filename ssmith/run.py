@@ -56,7 +56,7 @@ class Run:
     def write_json(self, name: str, value: Any) -> Path:
         """Write a result, atomically and readably."""
         path = self.folder / name
-        text = json.dumps(value, indent=1, sort_keys=True, allow_nan=False) + "\n"
+        text = json.dumps(value, indent=1, allow_nan=False) + "\n"
         write_atomic(path, text.encode())
         return path
 
