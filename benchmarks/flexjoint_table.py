@@ -2,8 +2,8 @@
 
 A seed draws the episodes, the initial weights and the batches. Per seed: `full` (32 states a layer),
 `reduced` (the recipe: cut to 8 while training), `scratch` (8 from the first step), and what needs no network:
-`persistence`, `arx` fitted by least squares and `output_error` refined from it, both of the real order that the
-reduced network has (two blocks of 8 complex states: 32). All outputs are predicted from the inputs alone.
+`persistence`, `arx` fitted by least squares and `output_error` refined from it, both of the real order that
+the reduced network has (two blocks of 8 complex states: 32). All outputs are predicted from the inputs alone.
 NRMSE is RMSE / standard deviation over all test frames. Checkpoints are selected on validation episodes.
 
     python benchmarks/flexjoint_table.py --first 5 --seeds 5 --out benchmarks/results/flexjoint_table.json

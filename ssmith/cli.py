@@ -41,6 +41,7 @@ NameOption = Annotated[
 SeedOption = Annotated[int | None, typer.Option("--seed", help="Seed of weights, batches and splits.")]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON document instead of text.")]
 RUNS = Path("runs")
+INTERRUPTED = 130  # what typer exits with after Ctrl-C
 
 
 @app.callback(invoke_without_command=True)
@@ -275,9 +276,10 @@ def main() -> None:
     except SsmithError as error:
         err.print(f"[bold red]error:[/bold red] {escape(str(error))}", soft_wrap=True)
         sys.exit(error.exit_code)
-    except KeyboardInterrupt:
-        err.print("stopped; the same command goes on from here")
-        sys.exit(130)
+    except SystemExit as stop:
+        if stop.code == INTERRUPTED:
+            err.print("stopped; the same command goes on from here")
+        raise
 
 
 if __name__ == "__main__":

@@ -70,6 +70,8 @@ def open_run(recipe: Recipe, *, runs: Path, name: str | None = None) -> Run:
     folder = runs / (name or f"{recipe.name}-{recipe.digest()[:6]}-s{recipe.seed}")
     if folder.exists() and not folder.is_dir():
         raise InputError(f"{folder} is a file, so no run can live there; move it or give --name")
+    if _untouched(folder):
+        (folder / RECIPE_FILE).unlink(missing_ok=True)
     if (folder / RECIPE_FILE).exists():
         old = find_run(folder).recipe
         if (old.digest(), old.seed) != (recipe.digest(), recipe.seed):
@@ -80,6 +82,11 @@ def open_run(recipe: Recipe, *, runs: Path, name: str | None = None) -> Run:
     if not (folder / RECIPE_FILE).exists():
         run.write_json(RECIPE_FILE, recipe.model_dump(mode="json"))
     return run
+
+
+def _untouched(folder: Path) -> bool:
+    """Whether a run never got further than its first message, so that another recipe may have its place."""
+    return folder.is_dir() and {p.name for p in folder.iterdir()} == {RECIPE_FILE, ".lock"}
 
 
 def find_run(folder: Path) -> Run:

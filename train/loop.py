@@ -232,11 +232,20 @@ def _last(folder: Path, digest: str) -> Checkpoint | None:
 
 
 def _finished(folder: Path, digest: str) -> TrainResult | None:
-    """The result of a run that is done, or None if it was killed before it wrote one."""
+    """The result of a run that is done, or None if it was killed before it wrote one.
+
+    Raises:
+        InputError: its best checkpoint is gone.
+    """
     path = folder / "result.json"
     if not path.exists():
         return None
     document = json.loads(path.read_text())
     if document.pop("digest") != digest:
         return None
+    if not (folder / "best.safetensors").exists():
+        raise InputError(
+            f"{folder} holds a finished training without its best.safetensors, which cannot be made again "
+            "from the rest; restore it, or remove the folder to train anew"
+        )
     return TrainResult(**{**document, "folder": folder, "orders": tuple(document["orders"])})

@@ -157,6 +157,34 @@ def test_a_folder_of_another_recipe_is_refused(finished):
     refused(ssmith(*run_arguments(finished.parent), "--set", "train.batch=9"), "another recipe")
 
 
+def test_a_run_that_never_started_does_not_keep_its_name(tmp_path):
+    """The data is wrong, the recipe is mended, the same --name works."""
+    recipe = tmp_path / "mine.toml"
+    recipe.write_text(
+        'name = "mine"\ntask = "regression"\n[data]\npath = "x.csv"\ninputs = ["u"]\ntargets = ["y"]\n'
+    )
+    (tmp_path / "x.csv").write_text("u,y\n" + "1,2\n" * 50)
+    arguments = ["train", str(recipe), "--runs", str(tmp_path / "runs"), "--name", "it"]
+    refused(ssmith(*arguments), "1 sequence cannot be split")
+    refused(ssmith(*arguments, "--set", 'data.targets=["z"]'), "'z'")
+
+
+def test_an_interrupt_says_how_to_go_on(tmp_path):
+    import time
+
+    arguments = ["train", "digits", "--runs", str(tmp_path), "--set", "train.steps=20000"]
+    child = subprocess.Popen(
+        [sys.executable, "-m", "ssmith.cli", *arguments], stderr=subprocess.PIPE, text=True
+    )
+    while not list(tmp_path.glob("*/train/metrics.jsonl")):
+        time.sleep(0.1)
+    child.send_signal(signal.SIGINT)
+    _, stderr = child.communicate(timeout=60)
+    assert child.returncode == 130
+    assert "goes on from here" in stderr
+    assert "Traceback" not in stderr
+
+
 def test_a_full_disk_keeps_what_was_there(finished, tmp_path):
     before = results(finished)
     done = ssmith("reduce", str(finished / "digits.ssm"), "--order", "2", "--out", str(tmp_path / "a.ssm"),
