@@ -13,7 +13,8 @@ import json
 from importlib import resources
 from pathlib import Path
 
-from ssmith.runtime.compiler import build_library, compile_command
+from ssmith.compiler import build_library, compile_command
+from ssmith.runtime.native import FLAGS
 
 INPUTS = 64
 WIDTHS = [*range(1, 34), 47, 48, 49, 63, 64, 65, 80, 96, 127, 128, 129, 192, 256]
@@ -42,7 +43,7 @@ def main() -> None:
     arguments.add_argument("--out", type=Path)
     out = arguments.parse_args().out
     with resources.as_file(resources.files("ssmith.runtime") / "c") as folder:
-        library = ctypes.CDLL(str(build_library(UNIT, [folder], [folder / "ssm_kernels.h"])))
+        library = ctypes.CDLL(str(build_library(UNIT, [folder / "ssm_kernels.h"], FLAGS)))
     library.linear_ns.restype = ctypes.c_double
     best = {(frames, width): float("inf") for frames in (1, 4) for width in WIDTHS}
     for _ in range(ROUNDS):  # rounds over all widths: a busy moment hits one sample of each
@@ -59,7 +60,7 @@ def main() -> None:
         for w, wider in itertools.pairwise(WIDTHS)
         if best[f, w] > 3 * best[f, wider]
     ]
-    result = {"inputs": INPUTS, "command": " ".join(compile_command()), "slow": slow, "rows": rows}
+    result = {"inputs": INPUTS, "command": " ".join(compile_command(FLAGS)), "slow": slow, "rows": rows}
     for row in rows:
         print(f"{row['frames']} x {row['width']:4}: {row['ns']:8.1f} ns  {row['ns_per_mac']:.4f} ns/MAC")
     print("slow widths:", slow or "none")

@@ -14,13 +14,14 @@ from pathlib import Path
 
 import numpy as np
 
+from ssmith.compiler import INSTALL, compile_command, compiler_version, find_compiler
 from ssmith.devices.fingerprint import host_fingerprint
 from ssmith.devices.target import KINDS, Job, Plan, Probe, RawRun
 from ssmith.devices.timing import Nanoseconds
 from ssmith.devices.worker import clock_ns
 from ssmith.errors import InputError, SsmithError
 from ssmith.runtime.artifacts import Artifact, Manifest, find_bundle, read_manifest, verified
-from ssmith.runtime.compiler import compile_command, find_compiler
+from ssmith.runtime.native import FLAGS
 from ssmith.runtime.session import BackendName, Session
 
 COLD_STEPS = 64  # of a fresh process that is started only for its load time and peak memory
@@ -40,7 +41,7 @@ class Host:
         """What can run here: native needs a C compiler, onnx needs onnxruntime."""
         missing: dict[BackendName, str] = {}
         if find_compiler() is None:
-            missing["native"] = "no C compiler was found; on Debian: apt install gcc"
+            missing["native"] = f"no C compiler was found; install one ({INSTALL})"
         if importlib.util.find_spec("onnxruntime") is None:
             missing["onnx"] = "onnxruntime is not installed; run pip install 'ssmith[onnx]'"
         backends = tuple(backend for backend in KINDS if backend not in missing)
@@ -161,9 +162,10 @@ def _build_c(artifacts: Path, manifest: Manifest, source: Artifact, folder: Path
         "MODEL_FLASH_BYTES": f"{upper}_FLASH_BYTES",
         "MODEL_RAM_BYTES": f"sizeof({name}_t)",
     }
+    compiler = compile_command(FLAGS)
     with resources.as_file(resources.files("ssmith.devices") / "firmware" / "host_loop.c") as loop:
         command = [
-            *compile_command(),
+            *compiler,
             *(f"-D{key}={value}" for key, value in defines.items()),
             *(f"-I{path.parent}", str(loop), str(path), "-o", str(program)),
         ]
@@ -178,7 +180,7 @@ def _build_c(artifacts: Path, manifest: Manifest, source: Artifact, folder: Path
         command=(str(program),),
         folder=folder,
         period_s=manifest.period_s,
-        fingerprint=_compiler(),
+        fingerprint=_fingerprint(compiler),
         notes=("timed in C around the generated code; the same compiler and flags as the native backend",),
     )
 
@@ -204,11 +206,12 @@ def _worker(artifacts: Path, backend: BackendName) -> tuple[str, ...]:
     return (sys.executable, "-m", "ssmith.devices.worker", str(artifacts.resolve()), backend)
 
 
-def _compiler() -> dict[str, str]:
-    compiler, command = find_compiler() or [], compile_command()
-    version = subprocess.run([*compiler, "--version"], capture_output=True, text=True, check=False).stdout
-    flags = " ".join(command[len(compiler) :])
-    return {"compiler": version.partition("\n")[0].strip(), "compiler_flags": flags}
+def _fingerprint(command: list[str]) -> dict[str, str]:
+    compiler = find_compiler() or []
+    return {
+        "compiler": compiler_version(compiler),
+        "compiler_flags": " ".join(command[len(compiler) :]),
+    }
 
 
 def _paced_steps(job: Job, plan: Plan) -> int:

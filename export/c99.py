@@ -13,9 +13,8 @@ from ssmith.bundle import Bundle
 from ssmith.export.c99_binary import ssmc_bytes
 from ssmith.export.c99_source import check_name, header_text, source_text, weights_text
 from ssmith.files import write_atomic
+from ssmith.runtime.artifacts import ENGINE, KERNELS
 from ssmith.runtime.parity import ParityRow, check_file
-
-ENGINE = ("ssm.h", "ssm.c", "ssm_kernels.h")
 
 
 def lower(bundle: Bundle, folder: Path) -> list[Path]:
@@ -40,7 +39,7 @@ def lower(bundle: Bundle, folder: Path) -> list[Path]:
         f"{name}.ssmc": ssmc_bytes(bundle),
     }
     engine = resources.files("ssmith.runtime") / "c"
-    files |= {file: (engine / file).read_bytes() for file in ENGINE}
+    files |= {file: (engine / file).read_bytes() for file in (*ENGINE, KERNELS)}
     for file, data in files.items():
         write_atomic(folder / file, data)
     return [folder / file for file in files]

@@ -11,9 +11,8 @@ from ssmith import __version__
 from ssmith.bundle import Bundle
 from ssmith.errors import InputError
 from ssmith.files import sha256, write_atomic
-from ssmith.runtime.artifacts import MANIFEST, Artifact, Kind, Manifest
+from ssmith.runtime.artifacts import ENGINE, MANIFEST, Artifact, Kind, Manifest
 
-ENGINE = ("ssm.c", "ssm.h")
 _HOW: dict[Kind, str] = {
     "onnx-step": "one frame a call, states as inputs and outputs, built from the op list",
     "onnx-sequence": "many frames a call, states as inputs and outputs, built from the op list",

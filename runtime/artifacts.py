@@ -15,6 +15,8 @@ from ssmith.errors import InputError
 from ssmith.files import sha256
 
 MANIFEST = "manifest.json"
+ENGINE = ("ssm.h", "ssm.c")  # runs .ssmc files
+KERNELS = "ssm_kernels.h"  # included by the engine and by generated models
 
 Kind = Literal["onnx-step", "onnx-sequence", "c-source", "c-header", "c-engine", "ssmc"]
 

@@ -18,15 +18,16 @@ from typing import Any
 
 import numpy as np
 
-from ssmith.errors import InputError, SsmithError
+from ssmith.compiler import build_library
+from ssmith.errors import InputError, MissingToolError, SsmithError
 from ssmith.ops import Float32
-from ssmith.runtime.artifacts import read_manifest, verified
-from ssmith.runtime.compiler import build_library
-from ssmith.runtime.compiler import compile_command as compile_command
-from ssmith.runtime.compiler import find_compiler as find_compiler
+from ssmith.runtime.artifacts import ENGINE, KERNELS, read_manifest, verified
 
 MAX_FRAMES = 1 << 20  # per call into C: its frame count is 32 bits wide
-_SSMC_HEADER = 96
+# contract=off: a fused multiply-add rounds once where the reference rounds twice. The vector
+# instructions of this processor change no bit.
+_PLAIN = ("-std=c99", "-O3", "-ffp-contract=off")
+FLAGS = ((*_PLAIN, "-march=native"), (*_PLAIN, "-mcpu=native"), _PLAIN)
 _OPEN_ERRORS = {
     -3: "it is no .ssmc file of version 1",
     -4: "it is damaged: cut short, changed, or impossible",
@@ -112,7 +113,13 @@ def open_backend(path: Path) -> NativeBackend:
     """
     if path.is_dir():
         path = _in_folder(path)
-    return _open_ssmc(path) if path.suffix == ".ssmc" else _open_generated(path.with_suffix(".c"))
+    try:
+        return _open_ssmc(path) if path.suffix == ".ssmc" else _open_generated(path.with_suffix(".c"))
+    except MissingToolError as error:
+        raise MissingToolError(
+            f"the native backend compiles the model for this machine, and {error}, or use backend='onnx' or"
+            " 'reference'"
+        ) from error
 
 
 def _in_folder(folder: Path) -> Path:
@@ -134,7 +141,7 @@ def _open_generated(path: Path) -> NativeBackend:
         found = re.search(r"ssmith-meta: (\{.*\}) \*/", header.read_text("utf-8"))
         meta = json.loads(found[1]) if found else None
         stem, folder = path.stem, path.parent.resolve()
-        files = [folder / f for f in (path.name, header.name, f"{stem}_weights.h", "ssm_kernels.h")]
+        files = [folder / f for f in (path.name, header.name, f"{stem}_weights.h", KERNELS)]
         if missing := [file.name for file in files if not file.is_file()]:
             raise InputError(f"{missing[0]} does not lie beside {path}; keep the exported files together")
     except (OSError, UnicodeDecodeError, json.JSONDecodeError) as error:
@@ -143,7 +150,7 @@ def _open_generated(path: Path) -> NativeBackend:
     if meta["name"] != stem:
         raise InputError(f"{path} holds the model {meta['name']!r}; keep the exported file names")
     unit = f'#include "{path.name}"\nuint32_t ssmith_bytes(void) {{ return (uint32_t)sizeof({stem}_t); }}\n'
-    library = _load(build_library(unit, [folder], files))
+    library = _load(build_library(unit, files, FLAGS))
     memory = _aligned(library.ssmith_bytes())
     model = _Model(library, stem, _pointer(memory), (memory,))
     model.call("init")
@@ -156,11 +163,10 @@ def _open_ssmc(path: Path) -> NativeBackend:
     except OSError as error:
         raise InputError(f"cannot read {path}: {error.strerror}") from error
     with ExitStack() as stack:
-        names = ("ssm.c", "ssm.h", "ssm_kernels.h")
         engine = resources.files("ssmith.runtime") / "c"
-        files = [stack.enter_context(resources.as_file(engine / name)) for name in names]
+        files = [stack.enter_context(resources.as_file(engine / name)) for name in (*ENGINE, KERNELS)]
         unit = '#include "ssm.c"\nuint32_t ssmith_bytes(void) { return (uint32_t)sizeof(ssm_t); }\n'
-        library = _load(build_library(unit, [files[0].parent], files))
+        library = _load(build_library(unit, files, FLAGS))
     library.ssm_memory_bytes.restype = ctypes.c_size_t
     library.ssm_memory_bytes.argtypes = (ctypes.c_void_p, ctypes.c_size_t)
     content = _aligned(len(data))

@@ -237,7 +237,7 @@ def _choose(folder: Path, wanted: BackendName | None) -> tuple[BackendName, Path
     if manifest.first("c-source", "ssmc") is None:
         reasons["native"] = "the folder holds no .c and no .ssmc file"
     else:
-        from ssmith.runtime.native import find_compiler
+        from ssmith.compiler import find_compiler
 
         possible["native"] = folder
         if find_compiler() is None:

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import importlib.util
-import os
 import platform
-import shutil
-import sys
+import shlex
 from dataclasses import dataclass
 from importlib import metadata
+
+from ssmith.compiler import INSTALL, find_compiler
 
 # import name → (distribution, extra that brings it, what it is for)
 PACKAGES = {
@@ -22,7 +22,6 @@ PACKAGES = {
     "jinja2": ("jinja2", "report", "the HTML report"),
     "matplotlib": ("matplotlib", "report", "the report's plots"),
 }
-COMPILERS = ("cc", "gcc", "clang")
 
 
 @dataclass(frozen=True)
@@ -47,21 +46,7 @@ def examine() -> list[Finding]:
         present = importlib.util.find_spec(module) is not None
         version = metadata.version(distribution) if present else None
         findings.append(Finding(distribution, version, purpose, f"pip install 'ssmith[{extra}]'"))
-    compiler = os.environ.get("CC") or next((c for c in COMPILERS if shutil.which(c)), None)
-    findings.append(
-        Finding(
-            "C compiler",
-            shutil.which(compiler) if compiler else None,
-            "native backend, fast scans",
-            _compiler_hint(),
-        )
-    )
+    compiler = find_compiler()
+    found = None if compiler is None else shlex.join(compiler)
+    findings.append(Finding("C compiler", found, "native backend, fast scans", INSTALL))
     return findings
-
-
-def _compiler_hint() -> str:
-    if sys.platform == "darwin":
-        return "xcode-select --install"
-    if sys.platform == "win32":
-        return "install LLVM's clang and put it on PATH"
-    return "apt-get install gcc libc6-dev (Debian, Ubuntu) or dnf install gcc (Fedora)"

@@ -18,8 +18,17 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
-from ssmith.train import kernel_build
+from ssmith.compiler import build_library
+from ssmith.errors import SsmithError
 from ssmith.train.exact import powers_of, wide
+
+_SOURCE = Path(__file__).parent / "kernels" / "scan.c"
+# Sums may be reordered, and Apple's clang, for one, lacks OpenMP.
+_FLAGS = (
+    ("-O3", "-march=native", "-ffast-math", "-fopenmp"),
+    ("-O3", "-march=native", "-ffast-math"),
+    ("-O3", "-ffast-math"),
+)
 
 
 class Recurrence(Protocol):
@@ -128,7 +137,7 @@ def _planar(z: Tensor) -> Tensor:
 
 
 class Compiled:
-    """The C kernel (kernels/scan.c), threads as torch.get_numtorch.get_num_threads() says; CPU only."""
+    """The C kernel (kernels/scan.c), threads as torch.get_num_threads() says; CPU only."""
 
     name = "c"
 
@@ -136,11 +145,10 @@ class Compiled:
         """Compile or find the library.
 
         Raises:
-            kernel_build.BuildError: there is no usable compiler.
+            SsmithError: there is no usable compiler.
         """
-        source = kernel_build.SOURCES / "scan.c"
         self._libraries = {
-            dtype: _load(kernel_build.build(source, (f"-DREAL={real}",)))
+            dtype: _load(build_library(f'#define REAL {real}\n#include "scan.c"\n', [_SOURCE], _FLAGS))
             for dtype, real in ((torch.float32, "float"), (torch.float64, "double"))
         }
 
@@ -218,7 +226,7 @@ def fastest() -> Recurrence:
     """The fastest implementation for CPU tensors here: C, else numba, else plain PyTorch."""
     try:
         return Compiled()
-    except (kernel_build.BuildError, OSError):
+    except (SsmithError, OSError):
         pass
     try:
         return Numba()

@@ -9,13 +9,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from ssmith.compiler import find_compiler
 from ssmith.devices import Plan, bench
 from ssmith.devices.bench import measurement, present
 from ssmith.devices.host import Host
 from ssmith.devices.target import Job, Probe, RawRun
 from ssmith.errors import InputError, MissingToolError, SsmithError
 from ssmith.measurement import read_measurements, write_measurements
-from ssmith.runtime.compiler import find_compiler
 from ssmith.runtime.session import Session
 from tests.devices.conftest import SHORT
 

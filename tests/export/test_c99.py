@@ -7,25 +7,18 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from ssmith.compiler import find_compiler
 from ssmith.errors import InputError
 from ssmith.export import c99
 from ssmith.runtime import oracle
-from ssmith.runtime.compiler import find_compiler
 from ssmith.runtime.reference import run
 from tests.bundles import random_bundle
 from tests.op_lists import any_bundle, frames
 
 HERE = Path(__file__).parent
 STRICT = ["-Wall", "-Wextra", "-Wconversion", "-Wshadow", "-pedantic", "-Werror"]
+pytestmark = pytest.mark.usefixtures("library_cache")
 needs_compiler = pytest.mark.skipif(find_compiler() is None, reason="no C compiler")
-
-
-@pytest.fixture(scope="module", autouse=True)
-def cache(tmp_path_factory):
-    """Compile into a folder of the tests' own."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("XDG_CACHE_HOME", str(tmp_path_factory.mktemp("cache")))
-        yield
 
 
 def compiled(folder, output, *arguments):

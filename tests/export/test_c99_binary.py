@@ -12,10 +12,10 @@ import numpy as np
 import pytest
 
 from ssmith.bundle import Bundle
+from ssmith.compiler import find_compiler
 from ssmith.errors import InputError
 from ssmith.export import c99, c99_plan
 from ssmith.export.c99_binary import ssmc_bytes
-from ssmith.runtime.compiler import find_compiler
 from ssmith.runtime.reference import describe
 from tests.bundles import random_bundle
 from tests.op_lists import any_bundle

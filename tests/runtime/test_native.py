@@ -7,24 +7,20 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from ssmith import compiler
 from ssmith.errors import InputError, MissingToolError, SsmithError
 from ssmith.export import c99
 from ssmith.export.manifest import write_manifest
-from ssmith.runtime import compiler, native
+from ssmith.runtime import native
 from ssmith.runtime.reference import run
 from tests.bundles import random_bundle
 from tests.op_lists import any_bundle, frames
 
-pytestmark = pytest.mark.skipif(compiler.find_compiler() is None, reason="no C compiler")
+pytestmark = [
+    pytest.mark.usefixtures("library_cache"),
+    pytest.mark.skipif(compiler.find_compiler() is None, reason="no C compiler"),
+]
 seeds = st.integers(0, 2**32 - 1)
-
-
-@pytest.fixture(scope="module", autouse=True)
-def cache(tmp_path_factory):
-    """Compile into a folder of the tests' own."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("XDG_CACHE_HOME", str(tmp_path_factory.mktemp("cache")))
-        yield
 
 
 @pytest.fixture(scope="module")
@@ -128,6 +124,12 @@ def test_long_blocks_are_cut_for_the_frame_count(folder, monkeypatch):
     assert np.array_equal(native.open_backend(folder / "net.c").process(block), expected)
 
 
+def test_flags_keep_the_reference_s_bits():
+    command = compiler.compile_command(native.FLAGS)
+    assert "-ffp-contract=off" in command
+    assert not any("fast" in part for part in command)
+
+
 def copied(folder, tmp_path):
     return shutil.copytree(folder, tmp_path / "copy")
 
@@ -176,5 +178,5 @@ def test_a_damaged_file_is_refused(folder, tmp_path, edit, words):
 def test_no_compiler_says_what_to_install(folder, monkeypatch):
     monkeypatch.setattr(compiler, "find_compiler", lambda: None)
     for form in ("", "net.c", "net.ssmc"):
-        with pytest.raises(MissingToolError, match=r"apt install gcc.*xcode-select.*ziglang"):
+        with pytest.raises(MissingToolError, match=r"native backend.*apt install gcc.*or use backend='onnx'"):
             native.open_backend(folder / form)

@@ -9,12 +9,12 @@ from hypothesis.extra.numpy import arrays
 from onnx import helper
 
 from ssmith.bundle import Bundle
+from ssmith.compiler import find_compiler
 from ssmith.errors import InputError
 from ssmith.export import c99
 from ssmith.export.manifest import write_manifest
 from ssmith.export.onnx import lower
 from ssmith.runtime import oracle
-from ssmith.runtime.compiler import find_compiler
 from ssmith.runtime.parity import ParityReport, compare, verify
 from tests.bundles import plain_run, random_bundle
 

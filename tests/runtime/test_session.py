@@ -6,22 +6,15 @@ import sys
 import numpy as np
 import pytest
 
+from ssmith.compiler import find_compiler
 from ssmith.errors import InputError
 from ssmith.export import c99, onnx
 from ssmith.export.manifest import write_manifest
 from ssmith.runtime import Session, session
-from ssmith.runtime.compiler import find_compiler
 from tests.bundles import random_bundle
 
+pytestmark = pytest.mark.usefixtures("library_cache")
 needs_compiler = pytest.mark.skipif(find_compiler() is None, reason="no C compiler")
-
-
-@pytest.fixture(scope="module", autouse=True)
-def cache(tmp_path_factory):
-    """Compile into a folder of the tests' own."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("XDG_CACHE_HOME", str(tmp_path_factory.mktemp("cache")))
-        yield
 
 
 @pytest.fixture(scope="module")
@@ -48,8 +41,7 @@ def reference(folder):
 def without(monkeypatch, *names):
     """As if these tools were not installed."""
     if "compiler" in names:
-        monkeypatch.setattr("ssmith.runtime.native.find_compiler", lambda: None)
-        monkeypatch.setattr("ssmith.runtime.compiler.find_compiler", lambda: None)
+        monkeypatch.setattr("ssmith.compiler.find_compiler", lambda: None)
     if "onnxruntime" in names:
         monkeypatch.setattr(session.importlib.util, "find_spec", lambda name: None)
 

@@ -5,7 +5,8 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ssmith.train import kernel_build, recurrence
+from ssmith.errors import SsmithError
+from ssmith.train import recurrence
 from tests.train.scan_cases import RECURRENCES
 
 
@@ -89,9 +90,9 @@ def test_subnormal_numbers_survive_the_compiled_library():
 
 def test_without_a_compiler_numba_then_plain_torch_take_over(monkeypatch):
     def refuse(*_):
-        raise kernel_build.BuildError("none")
+        raise SsmithError("none")
 
-    monkeypatch.setattr(kernel_build, "build", refuse)
+    monkeypatch.setattr(recurrence, "build_library", refuse)
     fresh = recurrence.fastest.__wrapped__
     assert fresh().name == ("numba" if recurrence.Numba in RECURRENCES else "torch")
     monkeypatch.delitem(sys.modules, "ssmith.train.recurrence_numba", raising=False)

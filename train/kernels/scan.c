@@ -5,7 +5,7 @@
  * A row holds N complex modes as [re (N) | im (N)]; arrays are C-contiguous (batch, steps, 2N).
  * Modes never meet, so a block of LANES of them walks through time in registers, and the
  * (sequence, block) pairs are shared out among the threads: every number is summed in the same
- * order whatever their count. REAL is float or double, chosen on the compiler's command line.
+ * order whatever their count. REAL is float or double, chosen by the unit that includes this file.
  * Licence: Apache-2.0 (this file trains models; it is not part of what is deployed).
  */
 #include <stdint.h>
