@@ -15,7 +15,7 @@ from typing import Any, TypeVar
 from pydantic import TypeAdapter, ValidationError
 
 from ssmith.bundle import Bundle
-from ssmith.errors import InputError, MissingToolError
+from ssmith.errors import InputError, MissingToolError, first_problem
 from ssmith.files import write_atomic
 from ssmith.measurement import Measurement
 from ssmith.report_data import (
@@ -143,9 +143,7 @@ def _read_part(
         raw = _lines(path) if path.suffix == ".jsonl" else _load(path.read_bytes())
         return TypeAdapter(form).validate_python(pick(raw))
     except ValidationError as error:
-        first = error.errors()[0]
-        where = ".".join(str(step) for step in first["loc"])
-        problems[section] = f"unreadable: {path.name}, {where or 'document'}: {first['msg']}"
+        problems[section] = f"unreadable: {path.name}, {first_problem(error)}"
     except (OSError, ValueError, RecursionError) as error:
         problems[section] = f"unreadable: {path.name}: {error}"
     return None
@@ -215,7 +213,7 @@ def _summarise(
     fastest = _fastest(measurements or [])
     rated = [m.deadline.misses for m in measurements or [] if m.deadline and m.backend == "native"]
     return Summary(
-        order_before=full.orders if full else (orders[0] if orders else []),
+        order_before=full.orders if full else _first_orders(cuts or [], orders),
         order_after=reduced.orders if reduced else (orders[-1] if orders else []),
         metric=comparison.metric if comparison else None,
         metric_full=full.score if full else None,
@@ -229,6 +227,15 @@ def _summarise(
         parity_run=len(ran),
         deadline_misses=rated[0] if rated else None,
     )
+
+
+def _first_orders(cuts: list[CutRow], orders: list[list[int]]) -> list[int]:
+    """The orders a training began with: cuts may lie before the first evaluation."""
+    known = orders[0] if orders else []
+    first: dict[object, int] = {}
+    for cut in cuts:
+        first.setdefault(cut.layer, cut.order_before)
+    return list(first.values()) if len(first) == len(known) else known
 
 
 def _fastest(measurements: list[Measurement]) -> Measurement | None:

@@ -70,23 +70,22 @@ def open_run(recipe: Recipe, *, runs: Path, name: str | None = None) -> Run:
     folder = runs / (name or f"{recipe.name}-{recipe.digest()[:6]}-s{recipe.seed}")
     if folder.exists() and not folder.is_dir():
         raise InputError(f"{folder} is a file, so no run can live there; move it or give --name")
-    if _untouched(folder):
-        (folder / RECIPE_FILE).unlink(missing_ok=True)
-    if (folder / RECIPE_FILE).exists():
+    fresh = not folder.exists() or _untouched(folder)
+    if not fresh and (folder / RECIPE_FILE).exists():
         old = find_run(folder).recipe
         if (old.digest(), old.seed) != (recipe.digest(), recipe.seed):
             raise InputError(f"{folder} was made from another recipe or seed; give another --name")
-    elif folder.is_dir() and any(folder.iterdir()):
+    elif not fresh:
         raise InputError(f"{folder} holds files but is no run of ssmith; give another --name")
     run = Run(folder, recipe)
-    if not (folder / RECIPE_FILE).exists():
+    if fresh:
         run.write_json(RECIPE_FILE, recipe.model_dump(mode="json"))
     return run
 
 
 def _untouched(folder: Path) -> bool:
-    """Whether a run never got further than its first message, so that another recipe may have its place."""
-    return folder.is_dir() and {p.name for p in folder.iterdir()} == {RECIPE_FILE, ".lock"}
+    """Whether no run got further than its first message here, so that another may have the place."""
+    return {p.name for p in folder.iterdir()} <= {RECIPE_FILE, ".lock"}
 
 
 def find_run(folder: Path) -> Run:

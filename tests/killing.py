@@ -24,6 +24,7 @@ SHORT = (
     "model.dropout=0.1",
     "reduce.order=4",
     "reduce.cuts=3",
+    "reduce.window=[0.3, 0.6]",
     "reduce.sequences=8",
     "reduce.max_loss_increase=9",
     "compare.full=false",
