@@ -15,7 +15,6 @@ CPU seconds of this process around a whole training, evaluations and cuts includ
 from __future__ import annotations
 
 import argparse
-import json
 import os
 import platform
 import sys
@@ -29,6 +28,7 @@ import numpy as np
 import scipy.linalg
 import scipy.stats
 import torch
+from _output import Rows, by_seed
 
 from ssmith.recipe import Recipe
 from ssmith.reduce import balanced_truncation
@@ -176,29 +176,19 @@ def main() -> None:
     arguments = parser.parse_args()
     recipe = Recipe.load("digits", tuple(arguments.set))
     key = {"recipe_sha256": recipe.digest(), "threads": arguments.threads}
-    rows: list[dict[str, Any]] = []
-    if arguments.out and arguments.out.exists():
-        earlier = json.loads(arguments.out.read_text())
-        if {name: earlier.get(name) for name in key} == key:
-            rows = earlier["rows"]
-    for seed in range(arguments.first, arguments.first + arguments.seeds):
-        if all(row["seed"] != seed for row in rows):
-            rows.append(measure(recipe, seed, arguments.threads))
-            print(json.dumps(rows[-1]), file=sys.stderr, flush=True)
-        document = {
+
+    def document(rows: Rows) -> dict[str, Any]:
+        return {
             "benchmark": "digits_table",
             "command": " ".join(["python", *sys.argv]),
             "machine": {"cpu": platform.processor() or platform.machine(), "cores": os.cpu_count()},
             "versions": {name: version(name) for name in ("ssmith", "torch", "numpy", "scikit-learn")},
-            **key,
             "recipe": recipe.model_dump(mode="json", exclude_unset=True),
             "summary": summary(rows),
-            "rows": rows,
         }
-        if arguments.out:
-            arguments.out.parent.mkdir(parents=True, exist_ok=True)
-            arguments.out.write_text(json.dumps(document, indent=2) + "\n")
-    print(json.dumps(document, indent=2))
+
+    seeds = range(arguments.first, arguments.first + arguments.seeds)
+    by_seed(seeds, lambda seed: measure(recipe, seed, arguments.threads), document, key, arguments.out)
 
 
 if __name__ == "__main__":

@@ -14,7 +14,6 @@ A killed run goes on: seeds that --out already holds for the same recipe are not
 from __future__ import annotations
 
 import argparse
-import json
 import sys
 import tempfile
 import time
@@ -23,6 +22,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from _output import Rows, by_seed
 
 from ssmith.devices.fingerprint import host_fingerprint
 from ssmith.recipe import Recipe, ReduceSettings
@@ -90,27 +90,20 @@ def main() -> None:
     options = parser.parse_args()
     recipe = Recipe.load("flexjoint")
     key = {"recipe_sha256": recipe.digest(), "threads": options.threads}
-    rows: list[dict[str, Any]] = []
-    if options.out and options.out.exists():
-        earlier = json.loads(options.out.read_text())
-        rows = earlier["rows"] if {name: earlier.get(name) for name in key} == key else []
-    for seed in range(options.first, options.first + options.seeds):
-        if all(row["seed"] != seed for row in rows):
-            rows.append(measure(recipe.model_copy(update={"seed": seed}), options.threads))
-            print(json.dumps(rows[-1]), file=sys.stderr, flush=True)
-        document = {
+
+    def measure_seed(seed: int) -> dict[str, Any]:
+        return measure(recipe.model_copy(update={"seed": seed}), options.threads)
+
+    def document(rows: Rows) -> dict[str, Any]:
+        return {
             "benchmark": "flexjoint_table",
             "command": " ".join(["python", *sys.argv]),
             "machine": host_fingerprint(),
             "versions": {name: version(name) for name in ("ssmith", "torch", "numpy")},
-            **key,
             "summary": summary(rows),
-            "rows": rows,
         }
-        if options.out:
-            options.out.parent.mkdir(parents=True, exist_ok=True)
-            options.out.write_text(json.dumps(document, indent=2) + "\n")
-    print(json.dumps(document, indent=2))
+
+    by_seed(range(options.first, options.first + options.seeds), measure_seed, document, key, options.out)
 
 
 if __name__ == "__main__":

@@ -11,7 +11,6 @@ hits an event instead of a time: inside a cut, inside a write, before or after a
 from __future__ import annotations
 
 import argparse
-import json
 import platform
 import random
 import shutil
@@ -19,6 +18,8 @@ import sys
 import tempfile
 import time
 from pathlib import Path
+
+from _output import publish
 
 sys.path.insert(0, str(Path(__file__).parents[1]))  # tests/killing.py holds the child process
 
@@ -102,10 +103,7 @@ def main() -> int:
         "with_leftovers": sum(bool(row["leftovers"]) for row in rows),
         "rows": rows,
     }
-    text = json.dumps(document, indent=1)
-    print(text)
-    if options.out is not None:
-        options.out.write_text(text + "\n")
+    publish(document, options.out)
     return 0 if document["same_bytes"] == len(rows) else 1
 
 

@@ -9,9 +9,10 @@ from __future__ import annotations
 import argparse
 import ctypes
 import itertools
-import json
 from importlib import resources
 from pathlib import Path
+
+from _output import keep
 
 from ssmith.compiler import build_library, compile_command
 from ssmith.runtime.native import FLAGS
@@ -64,9 +65,7 @@ def main() -> None:
     for row in rows:
         print(f"{row['frames']} x {row['width']:4}: {row['ns']:8.1f} ns  {row['ns_per_mac']:.4f} ns/MAC")
     print("slow widths:", slow or "none")
-    if out is not None:
-        out.parent.mkdir(parents=True, exist_ok=True)
-        out.write_text(json.dumps(result, indent=2) + "\n")
+    keep(result, out)
 
 
 if __name__ == "__main__":

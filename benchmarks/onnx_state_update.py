@@ -10,12 +10,12 @@ thread; the answer is the N where the medians cross.
 from __future__ import annotations
 
 import argparse
-import json
 import tempfile
 import time
 from pathlib import Path
 
 import numpy as np
+from _output import keep
 
 from ssmith.bundle import Bundle, BundleMeta, Signal
 from ssmith.export import onnx, onnx_states
@@ -80,9 +80,7 @@ def main() -> None:
     rows = [measure(order) for order in ORDERS]
     for row in rows:
         print("  ".join(f"{name} {value:.1f}" for name, value in row.items()))
-    if out:
-        out.parent.mkdir(parents=True, exist_ok=True)
-        out.write_text(json.dumps({"layers": LAYERS, "width": WIDTH, "rows": rows}, indent=2) + "\n")
+    keep({"layers": LAYERS, "width": WIDTH, "rows": rows}, out)
 
 
 if __name__ == "__main__":

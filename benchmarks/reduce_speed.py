@@ -14,7 +14,6 @@ shared machine says more about the neighbours.
 from __future__ import annotations
 
 import argparse
-import json
 import os
 import platform
 import statistics
@@ -26,6 +25,7 @@ from pathlib import Path
 import numpy as np
 import scipy
 import scipy.linalg
+from _output import publish
 
 from ssmith.reduce import balanced_truncation, hankel_singular_values
 from ssmith.system import System
@@ -104,11 +104,7 @@ def main() -> None:
         },
         "rows": rows,
     }
-    text = json.dumps(document, indent=2)
-    print(text)
-    if arguments.out:
-        arguments.out.parent.mkdir(parents=True, exist_ok=True)
-        arguments.out.write_text(text + "\n")
+    publish(document, arguments.out)
 
 
 if __name__ == "__main__":

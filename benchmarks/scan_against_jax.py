@@ -31,6 +31,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from _output import publish
 
 # (batch, T, N, H) and what we want to reach: sMNIST full and reduced, a wide layer, sCIFAR.
 SIZES = {
@@ -216,14 +217,6 @@ def _has_jax(python: str) -> bool:
         return False
 
 
-def _processor() -> str:
-    try:
-        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
-        return next(line.split(":", 1)[1].strip() for line in lines if line.startswith("model name"))
-    except (OSError, StopIteration):
-        return platform.processor() or platform.machine()
-
-
 def _size(text: str) -> tuple[int, int, int, int]:
     batch, steps, n, width = (int(part) for part in text.split(","))
     return batch, steps, n, width
@@ -246,6 +239,8 @@ def main() -> int:
     if not _has_jax(options.jax_python):
         print(f"skipped: {options.jax_python} has no jax; see --help for where to put it", file=sys.stderr)
         return 0
+    from ssmith.devices.fingerprint import host_fingerprint  # the other interpreter has no ssmith
+
     cores = None
     if hasattr(os, "sched_setaffinity"):
         cores = sorted(os.sched_getaffinity(0))[-options.threads :]
@@ -255,16 +250,17 @@ def main() -> int:
     report = {
         "question": "speed and memory of one LRU layer, forward and backward, against JAX",
         "command": [Path(sys.executable).name, *sys.argv],
-        "machine": {"processor": _processor(), "cores_used": cores, "system": platform.platform()},
+        "machine": {
+            "processor": host_fingerprint().get("cpu"),
+            "cores_used": cores,
+            "system": platform.platform(),
+        },
         "load_before": load,
         "threads": options.threads,
         "rounds": options.rounds,
         "rows": rows,
     }
-    text = json.dumps(report, indent=1)
-    print(text)
-    if options.out:
-        options.out.write_text(text + "\n", encoding="utf-8")
+    publish(report, options.out)
     return 0
 
 

@@ -10,7 +10,6 @@ a CUDA device it says so and does nothing.
 from __future__ import annotations
 
 import argparse
-import json
 import platform
 import statistics
 import sys
@@ -19,6 +18,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import torch
+from _output import publish
 
 from ssmith.recipe import ModelSettings
 from ssmith.train.loss import classification_loss
@@ -121,10 +121,7 @@ def main() -> int:
         "rounds": options.rounds,
         "rows": rows,
     }
-    text = json.dumps(report, indent=1)
-    print(text)
-    if options.out:
-        options.out.write_text(text + "\n", encoding="utf-8")
+    publish(report, options.out)
     return 0
 
 

@@ -11,7 +11,7 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
-from ssmith.errors import InputError
+from ssmith.errors import InputError, first_problem
 from ssmith.files import sha256
 
 MANIFEST = "manifest.json"
@@ -75,10 +75,8 @@ def read_manifest(folder: Path) -> Manifest:
     try:
         return Manifest.model_validate_json(text)
     except ValidationError as error:
-        first = error.errors()[0]
-        where = ".".join(str(part) for part in first["loc"]) or "the document"
         raise InputError(
-            f"{path} is not a usable manifest ({where}: {first['msg']}); run `ssmith export` again"
+            f"{path} is not a usable manifest ({first_problem(error)}); run `ssmith export` again"
         ) from error
 
 

@@ -15,7 +15,7 @@ import numpy as np
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from ssmith.bundle import Bundle
-from ssmith.errors import InputError, MissingToolError
+from ssmith.errors import InputError, MissingToolError, first_problem
 from ssmith.files import write_atomic
 from ssmith.ops import Float32
 from ssmith.runtime.arithmetic import Real
@@ -97,10 +97,8 @@ class ParityReport(BaseModel):
         except OSError as error:
             raise InputError(f"cannot read {path}: {error.strerror}; run `ssmith verify`") from error
         except ValidationError as error:
-            first = error.errors()[0]
-            where = ".".join(str(part) for part in first["loc"]) or "the document"
             raise InputError(
-                f"{path} is not a usable parity file ({where}: {first['msg']}); run `ssmith verify`"
+                f"{path} is not a usable parity file ({first_problem(error)}); run `ssmith verify`"
             ) from error
 
 

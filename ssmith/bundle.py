@@ -20,7 +20,7 @@ from typing import Any, Literal
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from ssmith.errors import InputError
+from ssmith.errors import InputError, first_problem
 from ssmith.files import write_atomic
 from ssmith.golden import GoldenCase
 from ssmith.ops import SSM, Float32, Op, check_ops, state_shapes, tensor_names
@@ -190,9 +190,7 @@ class Bundle:
         try:
             meta = BundleMeta.model_validate(raw)
         except ValidationError as error:
-            first = error.errors()[0]
-            where = ".".join(str(part) for part in first["loc"])
-            raise InputError(f"metadata field {where}: {first['msg']}") from error
+            raise InputError(f"metadata field {first_problem(error)}") from error
         return cls(meta, tensors)
 
 

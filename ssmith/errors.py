@@ -3,6 +3,13 @@
 Exit codes: 0 done, 1 the work failed, 2 the user's input is wrong.
 """
 
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from pydantic import ValidationError
+
 
 class SsmithError(Exception):
     """The work was sound to ask for, but failed (parity, an accuracy gate, a deadline)."""
@@ -18,3 +25,10 @@ class InputError(SsmithError):
 
 class MissingToolError(InputError):
     """Something this step needs is not installed; the message says what to install."""
+
+
+def first_problem(error: ValidationError) -> str:
+    """What Pydantic found first, as "field.path: what is wrong"."""
+    first = error.errors()[0]
+    where = ".".join(str(part) for part in first["loc"])
+    return f"{where or 'the document'}: {first['msg']}"

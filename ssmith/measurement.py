@@ -12,7 +12,7 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
-from ssmith.errors import InputError
+from ssmith.errors import InputError, first_problem
 from ssmith.files import write_atomic
 
 MetricKind = Literal["latency", "instructions", "static_estimate", "correctness"]
@@ -138,8 +138,6 @@ def read_measurements(path: Path) -> list[Measurement]:
     except OSError as error:
         raise InputError(f"cannot read {path}: {error.strerror}; run `ssmith bench` first") from error
     except ValidationError as error:
-        first = error.errors()[0]
-        where = ".".join(str(part) for part in first["loc"])
         raise InputError(
-            f"{path} is not a measurements file: {where}: {first['msg']}; run `ssmith bench` again"
+            f"{path} is not a measurements file: {first_problem(error)}; run `ssmith bench` again"
         ) from error

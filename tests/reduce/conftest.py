@@ -73,3 +73,15 @@ def simulate():
         return np.array(rows)
 
     return run
+
+
+@pytest.fixture(scope="session")
+def all_pass() -> System:
+    """Strictly proper part of an all-pass filter: every Hankel singular value is 1."""
+    poles = 0.8 * np.exp(1j * np.array([0.4, 1.1, 2.0]))
+    everything = np.concatenate([poles, poles.conj()])
+    residues = [
+        np.prod(1.0 - everything.conj() * p) / np.prod(p - np.delete(everything, i))
+        for i, p in enumerate(everything)
+    ]
+    return System(poles, np.ones((3, 1)), 2.0 * np.array(residues)[None, :3])

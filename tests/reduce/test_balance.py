@@ -224,21 +224,10 @@ def test_reductions_survive_float32(make, kind):
         assert h2_error(plain, rounded(plain), relative=True) < 0.02
 
 
-def all_pass() -> System:
-    poles = 0.8 * np.exp(1j * np.array([0.4, 1.1, 2.0]))
-    everything = np.concatenate([poles, poles.conj()])
-    residues = [
-        np.prod(1.0 - everything.conj() * p) / np.prod(p - np.delete(everything, i))
-        for i, p in enumerate(everything)
-    ]
-    return System(poles, np.ones((3, 1)), 2.0 * np.array(residues)[None, :3])
-
-
 @pytest.mark.parametrize("how", [{"order": 1}, {"order": 2}, {"tolerance": 0.5}])
-def test_equal_values_are_kept_together_and_a_note_says_so(how):
-    system = all_pass()
-    result = balanced_truncation(system, **how)
-    assert result.system is system
+def test_equal_values_are_kept_together_and_a_note_says_so(all_pass, how):
+    result = balanced_truncation(all_pass, **how)
+    assert result.system is all_pass
     assert len(result.notes) == 1
     if "order" in how:
         assert "unequal singular values" in result.notes[0]

@@ -49,19 +49,8 @@ def test_many_real_poles_cost_a_slot_each():
     assert (cut.real_order, cut.form.real_poles) == (6, 6)
 
 
-def all_pass() -> System:
-    """Strictly proper part of an all-pass filter: every Hankel singular value is 1."""
-    poles = 0.8 * np.exp(1j * np.array([0.4, 1.1, 2.0]))
-    everything = np.concatenate([poles, poles.conj()])
-    residues = [
-        np.prod(1.0 - everything.conj() * p) / np.prod(p - np.delete(everything, i))
-        for i, p in enumerate(everything)
-    ]
-    return System(poles, np.ones((3, 1)), 2.0 * np.array(residues)[None, :3])
-
-
-def test_equal_values_are_not_separated_by_a_cut():
-    b = balanced(all_pass())
+def test_equal_values_are_not_separated_by_a_cut(all_pass):
+    b = balanced(all_pass)
     np.testing.assert_allclose(b.sigma, 1.0, rtol=1e-10)
     assert find_cut(b, 1, 2) is None
     assert modes_needed(b, 1) == (6, 3)
