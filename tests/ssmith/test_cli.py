@@ -174,7 +174,11 @@ def test_an_interrupt_says_how_to_go_on(tmp_path):
 
     arguments = ["train", "digits", "--runs", str(tmp_path), "--set", "train.steps=20000"]
     child = subprocess.Popen(
-        [sys.executable, "-m", "ssmith.cli", *arguments], stderr=subprocess.PIPE, text=True
+        [sys.executable, "-m", "ssmith.cli", *arguments],
+        stderr=subprocess.PIPE,
+        text=True,
+        # A shell that runs the tests in the background has made us ignore it, and children inherit that.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     )
     while not list(tmp_path.glob("*/train/metrics.jsonl")):
         time.sleep(0.1)
