@@ -7,9 +7,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ssmith import stages
+from ssmith.doctor import examine
 from ssmith.errors import InputError
 from ssmith.recipe import Recipe
-from ssmith.run import Run, is_fresh, locked, mark_done, open_run, stage_key
+from ssmith.run import Run, fingerprint_of, is_fresh, locked, mark_done, open_run, stage_key
 from ssmith.stages import Facts, Work
 
 
@@ -99,7 +100,7 @@ def _require(run: Run, stage: Stage, inputs: list[Path]) -> None:
 def _settings(run: Run, stage: Stage) -> dict[str, object]:
     document = run.recipe.model_dump(mode="json", include=set(stage.sections))
     if "data" in stage.sections and run.recipe.data.path is not None:
-        from ssmith.run import fingerprint_of
-
         document["data files"] = fingerprint_of(run.recipe.data.path)
+    if stage.name in ("verify", "bench"):  # a compiler installed since then can prove and measure more
+        document["tools"] = {finding.name: finding.found for finding in examine()}
     return document

@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from ssmith import __version__
 from ssmith.errors import InputError
 from ssmith.files import sha256, sweep, write_atomic
 from ssmith.recipe import Recipe
@@ -130,7 +131,7 @@ def locked(run: Run) -> Iterator[None]:
 def stage_key(run: Run, stage: str, settings: Any, inputs: list[Path]) -> str:
     """What a stage's result depends on, as one digest; a missing input has its own value."""
     found = {str(p.relative_to(run.folder)): sha256(p) if p.exists() else "missing" for p in inputs}
-    document = {"stage": stage, "settings": settings, "inputs": found}
+    document = {"ssmith": __version__, "stage": stage, "settings": settings, "inputs": found}
     return hashlib.sha256(json.dumps(document, sort_keys=True).encode()).hexdigest()
 
 
