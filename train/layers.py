@@ -141,12 +141,12 @@ class LRU(nn.Module):
     def process(self, u: Tensor, x: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """A piece of a sequence: u (batch, T, H), x (batch, 2N) or None → y (batch, T, H), next x.
 
-        Runs in the parameters' precision, also under autocast: a recurrence needs its digits.
+        Runs in the parameters' precision, also where autocast made u a half: a recurrence needs its
+        digits (the scan itself switches autocast off).
         """
-        with torch.autocast(u.device.type, enabled=False):
-            u = u.to(self.B.dtype)
-            y, x = lru_scan(u, self.poles().to(u.dtype), self.input_matrix(), self.C, x)
-            return y + self.D * u, x
+        u = u.to(self.B.dtype)
+        y, x = lru_scan(u, self.poles().to(u.dtype), self.input_matrix(), self.C, x)
+        return y + self.D * u, x
 
     def step(self, u: Tensor, x: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """One frame: u (batch, H), x (batch, 2N) or None if fresh → y (batch, H), next x."""
