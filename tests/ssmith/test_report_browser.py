@@ -1,0 +1,38 @@
+"""The report in a real browser: fits a phone, and asks the network for nothing."""
+
+from __future__ import annotations
+
+import re
+import shutil
+import subprocess
+
+import pytest
+
+from ssmith.report import build_report, render_html
+from tests.report_run import write_run
+
+CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+QUIET = ["--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run",
+         "--disable-background-networking", "--disable-component-update", "--disable-sync"]  # fmt: skip
+PROBE = """<script>
+const asked = performance.getEntriesByType("resource").map(entry => entry.name);
+const page = document.documentElement;
+document.title = `asked ${asked.length} width ${page.scrollWidth} window ${page.clientWidth}`;
+</script>"""
+
+
+@pytest.mark.skipif(CHROMIUM is None, reason="chromium is not installed; make deps does it")
+@pytest.mark.parametrize("width", [360, 1200])
+def test_no_sideways_scrolling_and_no_network(tmp_path, width):
+    write_run(tmp_path / "run")
+    page = tmp_path / "report.html"
+    page.write_text(render_html(build_report(tmp_path / "run")).replace("</body>", PROBE + "</body>"))
+    command = [CHROMIUM, *QUIET, f"--user-data-dir={tmp_path / 'profile'}", f"--window-size={width},900"]
+    done = subprocess.run(
+        [*command, "--dump-dom", page.as_uri()], capture_output=True, text=True, timeout=120
+    )
+    found = re.search(r"asked (\d+) width (\d+) window (\d+)", done.stdout)
+    assert found, done.stderr[-2000:]
+    asked, needed, window = (int(number) for number in found.groups())
+    assert asked == 0
+    assert needed <= window
