@@ -46,6 +46,14 @@ def emit(graph: Graph, op: Op, tensors: Tensors, current: str, slots: dict[int, 
             return graph.product(current, weight, f"{op.name}/y", bias)
         case Embedding():
             return _embedding(graph, op, tensors[op.weight], current)
+        case Affine() if not graph.sequence:
+            # One node: BatchNormalization of mean 0 and variance 1. It takes features second, as here.
+            scale = graph.weight(f"{op.name}/scale", tensors[op.scale])
+            shift = graph.weight(f"{op.name}/shift", tensors[op.shift])
+            mean = graph.weight(f"{op.name}/mean", np.zeros_like(tensors[op.scale]))
+            variance = graph.weight(f"{op.name}/variance", np.ones_like(tensors[op.scale]))
+            inputs = [current, scale, shift, mean, variance]
+            return graph.node("BatchNormalization", inputs, f"{op.name}/y", epsilon=0.0)
         case Affine():
             scaled = graph.node(
                 "Mul",

@@ -134,7 +134,14 @@ def test_equal_bundles_give_equal_bytes(form, tmp_path):
 
 @pytest.mark.parametrize(
     ("norm", "order", "nodes"),
-    [("none", 8, 10), ("layer", 8, 11), ("affine", 8, 12), ("none", WIDE, 13), ("layer", WIDE, 14)],
+    [
+        ("none", 8, 10),
+        ("layer", 8, 11),
+        ("affine", 8, 11),
+        ("none", WIDE, 13),
+        ("layer", WIDE, 14),
+        ("affine", WIDE, 14),
+    ],
 )
 def test_a_block_of_the_step_model_is_few_nodes(norm, order, nodes):
     bundle = random_bundle(np.random.default_rng(0), orders=(order, order), norm=norm)
