@@ -109,7 +109,7 @@ def export(
     folder: Annotated[Path | None, typer.Option("--out", help="Artifact folder, for a bundle.")] = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Write ONNX and C99 from the frozen model, each checked: bundle → artifacts/."""
+    """Write ONNX and C99: bundle → artifacts/. A lone bundle is verified at once, a run by its next stage."""
     if source.is_dir():
         _stage(source, "export", as_json)
         return

@@ -16,9 +16,15 @@ Facts = dict[str, Any]
 
 
 def export_bundle(bundle: Path, folder: Path, *, opset: int = 20) -> Facts:
-    """Write every format of a bundle into a folder."""
-    files = stages.lower(Bundle.read(bundle), folder, ("onnx", "c99"), opset=opset)
-    return {str(path): path.stat().st_size for path in files}
+    """Write every format of a bundle into a folder, and check each on the backends that are here.
+
+    Raises:
+        SsmithError: an artifact does not compute what the model computes.
+    """
+    model = Bundle.read(bundle)
+    files = stages.lower(model, folder, ("onnx", "c99"), opset=opset)
+    sizes: Facts = {str(path): path.stat().st_size for path in files}
+    return sizes | stages.require_equal(stages.prove(folder, model))
 
 
 def verify_artifacts(folder: Path, bundle: Path) -> Facts:
