@@ -12,7 +12,8 @@ TORCH  ?= torch==2.13.0
 JOBS   ?= 2
 VENV   := .venv
 BIN    := $(VENV)/bin
-STAMP  := $(VENV)/.ready
+# Its name holds which torch was asked for: another TORCH installs again.
+STAMP  := $(VENV)/.ready-$(shell printf %s '$(TORCH)' | cksum | cut -d" " -f1)
 
 .PHONY: demo test check bench deps clean
 .DELETE_ON_ERROR:
@@ -36,14 +37,13 @@ deps:
 	apt-get update -qq
 	apt-get install -y --no-install-recommends gcc g++ libc6-dev make python3-venv chromium
 
-# The stamp holds what was asked for, so that another TORCH or a changed pyproject installs again.
 $(STAMP): pyproject.toml constraints.txt Makefile
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "ssmith needs Python 3.11 or newer")'
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/pip install --quiet --disable-pip-version-check "pip>=25.1,<26.2"
 	$(BIN)/pip install --quiet --disable-pip-version-check $(TORCH)
 	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e ".[all]" --group dev
-	@touch $@
+	@rm -f $(VENV)/.ready-* && touch $@
 
 clean:
 	rm -rf $(VENV) build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache

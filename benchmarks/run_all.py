@@ -23,8 +23,14 @@ def main() -> int:
             continue
         print(f"== {script.stem}", flush=True)
         begin = time.monotonic()
-        out = FOLDER / "results" / f"{script.stem}.json"
-        done = subprocess.run([sys.executable, str(script), "--out", str(out)], check=False)
+        kept = FOLDER / "results" / f"{script.stem}.json"
+        fresh = kept.with_suffix(".new")  # never the kept file: some scripts go on from what --out holds
+        fresh.unlink(missing_ok=True)
+        done = subprocess.run([sys.executable, str(script), "--out", str(fresh)], check=False)
+        if done.returncode == 0 and fresh.exists():
+            fresh.replace(kept)
+        elif done.returncode == 0:
+            print("   skipped: what is in results/ is from an earlier run")
         print(f"   {time.monotonic() - begin:.0f} s, exit code {done.returncode}", flush=True)
         if done.returncode:
             failed.append(script.stem)

@@ -93,7 +93,7 @@ def test_the_recipe_in_the_readme_is_valid(tmp_path):
 def test_the_python_in_the_readme_runs(tmp_path):
     """All snippets in one process, in a folder where the files they name exist."""
     bundle = random_bundle(np.random.default_rng(0), name="digits")
-    folder = tmp_path / "runs" / "digits" / "artifacts"
+    folder = tmp_path / "artifacts"
     export = "from ssmith.standalone import export_bundle; import sys, pathlib; " \
         "export_bundle(pathlib.Path(sys.argv[1]), pathlib.Path(sys.argv[2]))"  # fmt: skip
     bundle.write(tmp_path / "digits.ssm")

@@ -143,7 +143,10 @@ class Run:
 
     def evaluate(self) -> None:
         """Log a row; keep the network if it is the best so far."""
-        train_loss = float(self.fabric.all_reduce(self.loss_sum, reduce_op="mean")) / max(1, self.loss_steps)
+        total = self.loss_sum
+        if self.fabric.world_size > 1:  # moves it to the device, and one alone may not know float64 (MPS)
+            total = self.fabric.all_reduce(total, reduce_op="mean")
+        train_loss = float(total) / max(1, self.loss_steps)
         self.require_finite()
         self.loss_sum, self.loss_steps = torch.zeros_like(self.loss_sum), 0
         if not self.writes:
