@@ -12,6 +12,7 @@ everything else that matters is in the checkpoint.
 
 from __future__ import annotations
 
+import hashlib
 import json
 import time
 from collections.abc import Callable
@@ -26,6 +27,7 @@ from ssmith.recipe import Recipe
 from ssmith.train.accelerator import open_fabric, reproducible, seed_step, shared_by
 from ssmith.train.checkpoint import Checkpoint
 from ssmith.train.data import batch_indices
+from ssmith.train.distill import Teacher, distillation_loss
 from ssmith.train.evaluate import evaluate, loss_of_outputs, on_device, relevant
 from ssmith.train.model import Network, count_parameters
 from ssmith.train.progress import Progress
@@ -71,6 +73,7 @@ def train(
     seed: int | None = None,
     threads: int | None = None,
     on_progress: Callable[[Progress], object] | None = None,
+    teacher: Teacher | None = None,
 ) -> TrainResult:
     """Train a recipe's network on data, or go on where a killed run stopped.
 
@@ -81,6 +84,7 @@ def train(
         seed: of weights, batches and dropout; the recipe's if None.
         threads: CPU threads of a fresh run; the recipe's if None. A run that goes on keeps its own.
         on_progress: called after every step.
+        teacher: a network to learn from besides the targets (knowledge distillation).
 
     Raises:
         InputError: a folder from another run, a setting this machine cannot do, a full disk.
@@ -88,6 +92,8 @@ def train(
     """
     seed = recipe.seed if seed is None else seed
     digest = run_digest(recipe, splits, seed)
+    if teacher is not None:
+        digest = hashlib.sha256((digest + teacher.digest()).encode()).hexdigest()
     last = _last(folder, digest)
     if last is not None and last.step == recipe.train.steps and (done := _finished(folder, digest)):
         return done
@@ -105,10 +111,12 @@ def train(
             digest=digest,
         )
         run.start(last)
+        if teacher is not None:
+            teacher.network.to(fabric.device)
         clock = _Clock(folder, fresh=last is None)
         steps, settings = recipe.train.steps, recipe.train
         for step in range(run.step, steps):
-            _train_step(run, step)
+            _train_step(run, step, teacher)
             run.cut()
             if run.step % settings.evaluate_every == 0 or run.step == steps:
                 run.evaluate()
@@ -133,7 +141,7 @@ def _threads(recipe: Recipe, splits: Splits) -> int:
     return 1 if state_values <= SMALL_STEP else torch.get_num_threads()
 
 
-def _train_step(run: Run, step: int) -> None:
+def _train_step(run: Run, step: int, teacher: Teacher | None) -> None:
     """One step of AdamW on this step's batch."""
     recipe, fabric, settings = run.recipe, run.fabric, run.recipe.train
     seed_step(run.seed, step, fabric.global_rank, fabric.device)
@@ -146,6 +154,9 @@ def _train_step(run: Run, step: int) -> None:
     run.stepper.zero_grad()
     outputs, counted = relevant(recipe, run.model, x, lengths)
     loss = loss_of_outputs(recipe, run.network, outputs, y, counted)
+    if teacher is not None:
+        from_teacher = distillation_loss(recipe, teacher, run.network, x, lengths, outputs)
+        loss = (1 - teacher.weight) * loss + teacher.weight * from_teacher
     fabric.backward(loss)
     fabric.clip_gradients(run.model, run.stepper, max_norm=settings.gradient_clip, error_if_nonfinite=False)
     run.stepper.step()
