@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import hashlib
 from dataclasses import dataclass
-from typing import cast
 
 import torch
 from torch import Tensor, nn
@@ -86,4 +85,4 @@ def distillation_loss(
         reduction="batchmean",
         log_target=True,
     )
-    return cast(Tensor, tau * tau * divergence)
+    return tau * tau * divergence
