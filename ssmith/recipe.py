@@ -22,9 +22,9 @@ class _Settings(BaseModel):
 
 
 class DataSettings(_Settings):
-    """Where sequences come from and how they are split; everything after ``source`` is for files."""
+    """Where sequences come from and how they are split; all but source, path and rate_hz is for files."""
 
-    source: Literal["digits", "flexjoint", "files"] = "files"
+    source: Literal["digits", "flexjoint", "smnist", "fashion-mnist", "cifar10", "files"] = "files"
     path: Path | None = None  # a file or folder; relative to the recipe
     format: Literal["auto", "csv", "npz", "wav"] = "auto"
     inputs: tuple[str, ...] = ()  # column or array names
@@ -40,8 +40,8 @@ class DataSettings(_Settings):
 
     @model_validator(mode="after")
     def _files_need_a_path(self) -> Self:
-        if self.source == "files" and self.path is None:
-            raise ValueError("source is 'files', so write path = \"FILE OR FOLDER\" too")
+        if self.source in ("files", "cifar10") and self.path is None:
+            raise ValueError(f"source is '{self.source}', so write path = \"FILE OR FOLDER\" too")
         if self.validation + self.test >= 0.9:
             raise ValueError("validation + test leave less than a tenth of the data to train on")
         return self

@@ -14,6 +14,7 @@ from ssmith.errors import InputError
 from ssmith.recipe import DataSettings, Recipe
 from ssmith.train import flexjoint
 from ssmith.train.data_files import read_files
+from ssmith.train.data_idx import idx_splits
 from ssmith.train.splits import (
     Int64,
     Label,
@@ -66,15 +67,18 @@ def load(recipe: Recipe) -> Splits:
         InputError: the files or the settings are no good; see ``read_files`` and ``split``.
     """
     settings = recipe.data
+    period_s = None if settings.rate_hz is None else 1 / settings.rate_hz
     if settings.source != "files":
         _refuse_file_settings(settings)
-        wanted: Task = "classification" if settings.source == "digits" else "regression"
+        wanted: Task = "regression" if settings.source == "flexjoint" else "classification"
         if recipe.task != wanted:
             raise InputError(f'data.source "{settings.source}" is a {wanted} task; write task = "{wanted}"')
     if settings.source == "digits":
-        return _digits(recipe.seed, settings.rate_hz)
+        return _digits(recipe.seed, period_s)
     if settings.source == "flexjoint":
         return _flexjoint(recipe.seed, settings.rate_hz)
+    if settings.source in ("smnist", "fashion-mnist"):
+        return idx_splits(settings.source, settings.path, seed=recipe.seed, period_s=period_s)
     splits = split(
         read_files(settings, recipe.task),
         recipe.task,
@@ -175,8 +179,11 @@ def _pad(arrays: list[Any], steps: int) -> Any:
 
 
 def _refuse_file_settings(settings: DataSettings) -> None:
+    accepted = (
+        ("source", "rate_hz") if settings.source in ("digits", "flexjoint") else ("source", "rate_hz", "path")
+    )
     for key, field in DataSettings.model_fields.items():
-        if key not in ("source", "rate_hz") and getattr(settings, key) != field.default:
+        if key not in accepted and getattr(settings, key) != field.default:
             raise InputError(
                 f'data.{key} belongs to source = "files"; source = "{settings.source}" brings its own'
                 " sequences and split, so remove it"
@@ -203,7 +210,7 @@ def _tokens(splits: Splits, vocabulary: int) -> Splits:
     return replace(splits, input_mean=0 * neutral, input_std=neutral)
 
 
-def _digits(seed: int, rate_hz: float | None) -> Splits:
+def _digits(seed: int, period_s: float | None) -> Splits:
     """scikit-learn's 1,797 digits of 8×8 pixels, row by row, each pixel shown for two steps."""
     from sklearn.datasets import load_digits
 
@@ -220,7 +227,7 @@ def _digits(seed: int, rate_hz: float | None) -> Splits:
     recordings = Recordings(
         tuple(items),
         (Signal(name="pixel", minimum=-1.0, maximum=1.0),),
-        period_s=None if rate_hz is None else 1 / rate_hz,
+        period_s=period_s,
     )
     parts = (picked[held_out:], picked[n_test:held_out], picked[:n_test])
     return assemble(recordings, parts, "classification")
