@@ -4,16 +4,21 @@
 - ``__metadata__`` holds one key, ``ssmith``: a JSON document, the model ``BundleMeta`` below.
 - ``ops`` is the whole network as a list (``ssmith.ops``); each op names the tensors it reads.
 - ``golden.NAME.{input,output,streamed}`` are the recorded vectors.
+- Version 2 holds one model at several orders: ``variants`` in the document, each with its own ops,
+  golden cases and history; a tensor that several of them share is stored once (``ssmith.variants``).
+  A bundle without variants is written as version 1.
 - The same model gives the same bytes. No pickle, no time stamps.
-- MUST refuse: unknown version, missing or unused tensor, wrong shape or type, NaN, |λ| ≥ 1.
+- MUST refuse: unknown version, missing or unused tensor, wrong shape or type, NaN, |λ| ≥ 1, of the
+  model and of every variant alike.
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from itertools import pairwise
 from pathlib import Path
 from typing import Any, Literal
 
@@ -25,9 +30,11 @@ from ssmith.files import write_atomic
 from ssmith.golden import GoldenCase
 from ssmith.ops import SSM, Float32, Op, check_ops, state_shapes, tensor_names
 from ssmith.system import System
+from ssmith.variants import pack, unpack
 
-VERSION = 1
+VERSIONS = (1, 2)
 GOLDEN_PARTS = ("input", "output", "streamed")
+MAX_NAME = 40
 MAX_BYTES = 1 << 31  # a header may not make us allocate more than this
 
 
@@ -54,7 +61,7 @@ class BundleMeta(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
     version: Literal[1] = 1
-    name: str = Field(pattern=r"^[a-z][a-z0-9_]*$", max_length=40)  # becomes a C identifier
+    name: str = Field(pattern=r"^[a-z][a-z0-9_]*$", max_length=MAX_NAME)  # becomes a C identifier
     task: Literal["classification", "regression"]
     inputs: tuple[Signal, ...] = Field(min_length=1)
     outputs: tuple[Signal, ...] = Field(min_length=1)  # a classifier's outputs are its labels
@@ -65,9 +72,32 @@ class BundleMeta(BaseModel):
     provenance: dict[str, str] = {}
 
 
+OWN_FIELDS = {"ops", "golden", "reduction", "provenance"}  # of ``BundleMeta``: what a variant does not share
+
+
+class VariantMeta(BaseModel):
+    """What a variant says for itself; all else is the main model's."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+    ops: tuple[Op, ...] = Field(min_length=1, max_length=4096)
+    golden: tuple[GoldenMeta, ...] = ()
+    reduction: tuple[dict[str, Any], ...] = ()
+    provenance: dict[str, str] = {}
+    tensors: dict[str, str] = {}  # name in the variant → name in the file, where they differ
+
+
+class _Variants(BaseModel):
+    variants: tuple[VariantMeta, ...] = Field(min_length=1, max_length=64)
+
+
 @dataclass(frozen=True, eq=False)
 class Bundle:
     """A frozen model: metadata and float32 tensors, checked against each other.
+
+    Args:
+        meta: what the model says about itself.
+        tensors: exactly the tensors that its ops and golden cases name.
+        variants: the same model at other orders, each a bundle of its own, largest order first.
 
     Raises:
         InputError: see the list of refusals at the top of this file.
@@ -75,14 +105,13 @@ class Bundle:
 
     meta: BundleMeta
     tensors: Mapping[str, Float32] = field(repr=False)
+    variants: tuple[Bundle, ...] = ()
 
     def __post_init__(self) -> None:
         tensors = {name: _frozen(name, a) for name, a in sorted(self.tensors.items())}
         object.__setattr__(self, "tensors", tensors)
         check_ops(self.meta.ops, tensors, len(self.meta.inputs), len(self.meta.outputs))
-        used = {name for op in self.meta.ops for name in tensor_names(op)}
-        for recorded in self.meta.golden:
-            used |= {f"golden.{recorded.name}.{part}" for part in GOLDEN_PARTS}
+        used = _named(self.meta)
         if missing := sorted(used - set(tensors)):
             raise InputError(f"tensor {missing[0]!r} is named but not in the file")
         if extra := sorted(set(tensors) - used):
@@ -96,6 +125,7 @@ class Bundle:
             shapes = (case.input.shape, case.output.shape, case.streamed.shape)
             if shapes != ((frames, width_in), (frames, width_out), (frames, width_out)):
                 raise InputError(f"golden case {case.name!r} has shapes {shapes}; they do not fit the model")
+        _check_variants(self)
 
     @property
     def name(self) -> str:
@@ -106,6 +136,54 @@ class Bundle:
     def states(self) -> dict[str, tuple[int, ...]]:
         """Name → shape of every state."""
         return state_shapes(self.meta.ops, self.tensors, len(self.meta.inputs))
+
+    @property
+    def order(self) -> int:
+        """The largest order of an SSM layer, what tells variants apart; 0 without such a layer."""
+        return max((self.tensors[op.lam].shape[1] for op in self.meta.ops if isinstance(op, SSM)), default=0)
+
+    @property
+    def orders(self) -> tuple[int, ...]:
+        """What ``variant`` takes: the main model's order, then those of the variants, descending."""
+        return (self.order, *(variant.order for variant in self.variants))
+
+    def variant(self, order: int) -> Bundle:
+        """The model at one of ``orders``, as a bundle that holds nothing else.
+
+        A variant is named ``NAME_orderN``, so that C code of several can be linked into one program.
+
+        Raises:
+            InputError: no such order; the message lists those there are.
+        """
+        for model in (replace(self, variants=()), *self.variants):
+            if model.order == order:
+                return model
+        raise InputError(
+            f"the bundle {self.name!r} holds no model of order {order}; it holds order"
+            f" {' and '.join(map(str, self.orders))}"
+        )
+
+    def with_variants(self, variants: Sequence[Bundle]) -> Bundle:
+        """Put the same model at other orders beside this one, in the place of its present variants.
+
+        Args:
+            variants: reduced bundles of the same model: same name, task, inputs, outputs and period, orders
+                that differ from each other and from this one's. They come back as ``NAME_orderN``.
+
+        Raises:
+            InputError: one of them is another model, or two have the same order.
+        """
+        named = []
+        for model in sorted(variants, key=lambda model: model.order, reverse=True):
+            if model.variants:
+                raise InputError("a variant cannot hold variants; give variant.variant(ORDER), one model")
+            name = variant_name(self.name, model.order)
+            if model.name not in (self.name, name):
+                raise InputError(
+                    f"the variant is named {model.name!r}, the model {self.name!r}; they must agree"
+                )
+            named.append(replace(model, meta=model.meta.model_copy(update={"name": name})))
+        return replace(self, variants=tuple(named))
 
     def golden(self) -> tuple[GoldenCase, ...]:
         """The recorded vectors."""
@@ -138,8 +216,16 @@ class Bundle:
         """The file's bytes; equal models give equal bytes."""
         from safetensors.numpy import save
 
-        document = json.dumps(self.meta.model_dump(mode="json"), sort_keys=True, allow_nan=False)
-        return save(dict(self.tensors), {"ssmith": document})
+        document = self.meta.model_dump(mode="json")
+        tensors = dict(self.tensors)
+        if self.variants:
+            tensors, renamed = pack(tensors, {f"order{v.order}": v.tensors for v in self.variants})
+            document["version"] = 2
+            document["variants"] = [
+                variant.meta.model_dump(mode="json", include=OWN_FIELDS) | {"tensors": names}
+                for variant, names in zip(self.variants, renamed, strict=True)
+            ]
+        return save(tensors, {"ssmith": json.dumps(document, sort_keys=True, allow_nan=False)})
 
     @property
     def sha256(self) -> str:
@@ -184,14 +270,72 @@ class Bundle:
             raise InputError(
                 f"it is damaged or no ssmith bundle ({type(error).__name__}: {error})"
             ) from error
-        if not isinstance(raw, dict) or raw.get("version") != VERSION:
-            version = raw.get("version") if isinstance(raw, dict) else None
-            raise InputError(f"it has format version {version!r}; this release reads version {VERSION}")
+        version = raw.get("version") if isinstance(raw, dict) else None
+        if version not in VERSIONS:
+            raise InputError(f"it has format version {version!r}; this release reads versions 1 and 2")
+        several: tuple[VariantMeta, ...] = ()
         try:
+            if version == 2:
+                several = _Variants.model_validate({"variants": raw.pop("variants", ())}).variants
+                raw["version"] = 1  # what is left is the main model's document
             meta = BundleMeta.model_validate(raw)
         except ValidationError as error:
             raise InputError(f"metadata field {first_problem(error)}") from error
-        return cls(meta, tensors)
+        return _assembled(meta, several, tensors) if several else cls(meta, tensors)
+
+
+def variant_name(name: str, order: int) -> str:
+    """``NAME_orderN``: the name of a variant, of its files and of its C functions.
+
+    Raises:
+        InputError: the name is too long for that.
+    """
+    longer = f"{name}_order{order}"
+    if len(longer) > MAX_NAME:
+        raise InputError(
+            f"the variant's name {longer!r} has more than {MAX_NAME} letters; it becomes a C identifier, so"
+            " give the model a shorter name"
+        )
+    return longer
+
+
+def _named(meta: BundleMeta | VariantMeta) -> set[str]:
+    """The tensors that ops and golden cases name."""
+    names = {name for op in meta.ops for name in tensor_names(op)}
+    return names | {f"golden.{case.name}.{part}" for case in meta.golden for part in GOLDEN_PARTS}
+
+
+def _assembled(meta: BundleMeta, several: tuple[VariantMeta, ...], tensors: Mapping[str, Float32]) -> Bundle:
+    """A version-2 file as bundles, every one checked like a file of its own."""
+    frozen = {name: _frozen(name, array) for name, array in tensors.items()}  # once, then shared
+    wanted = [(_named(variant), variant.tensors) for variant in several]
+    main, parts = unpack(frozen, _named(meta), wanted)
+    model = Bundle(meta, main)
+    variants = []
+    for own, part in zip(several, parts, strict=True):
+        fields = {key: getattr(own, key) for key in OWN_FIELDS}
+        variant = Bundle(meta.model_copy(update=fields), part)
+        name = variant_name(meta.name, variant.order)
+        variants.append(replace(variant, meta=variant.meta.model_copy(update={"name": name})))
+    return replace(model, variants=tuple(sorted(variants, key=lambda v: v.order, reverse=True)))
+
+
+def _check_variants(bundle: Bundle) -> None:
+    """Refuse variants that are not this model at other orders."""
+    if bundle.variants and not bundle.order:
+        raise InputError(f"the model {bundle.name!r} has no SSM layer, so it has one order only")
+    shared = set(BundleMeta.model_fields) - OWN_FIELDS - {"name"}
+    for variant in bundle.variants:
+        for key in sorted(shared):
+            if getattr(variant.meta, key) != getattr(bundle.meta, key):
+                raise InputError(f"the variant of order {variant.order} has another {key} than the model")
+        if variant.name != variant_name(bundle.name, variant.order) or variant.variants:
+            raise InputError(f"variant {variant.name!r} was not made by with_variants")
+    for larger, smaller in pairwise(sorted(bundle.orders, reverse=True)):
+        if larger == smaller:
+            raise InputError(
+                f"two models of order {larger} in one bundle; orders tell variants apart, so each must differ"
+            )
 
 
 def _frozen(name: str, array: Float32) -> Float32:
@@ -201,6 +345,8 @@ def _frozen(name: str, array: Float32) -> Float32:
         raise InputError(f"tensor {name!r} is empty (shape {array.shape})")
     if not np.isfinite(array).all():
         raise InputError(f"tensor {name!r} holds NaN or infinity")
+    if array.flags.owndata and array.flags.c_contiguous and not array.flags.writeable:
+        return array  # frozen before: variants share it
     copy = np.array(array, dtype=np.float32, order="C")
     copy.flags.writeable = False
     return copy

@@ -142,6 +142,21 @@ def random_bundle(
     return Bundle(meta, tensors)
 
 
+def kept_modes(bundle: Bundle, order: int) -> Bundle:
+    """The same model with the first ``order`` modes of each SSM, its golden outputs made again."""
+    tensors = dict(bundle.tensors)
+    for op in bundle.meta.ops:
+        if isinstance(op, SSM):
+            kept = np.arange(tensors[op.lam].shape[1]) < order
+            twice = np.tile(kept, 2)
+            tensors[op.lam] = tensors[op.lam][:, kept]
+            tensors[op.B], tensors[op.C] = tensors[op.B][twice], tensors[op.C][:, twice]
+    for case in bundle.golden():
+        result = plain_run(bundle.meta.ops, tensors, case.input).astype(np.float32)
+        tensors |= {f"golden.{case.name}.{part}": result for part in ("output", "streamed")}
+    return Bundle(bundle.meta, tensors)
+
+
 def plain_run(ops: Sequence[Op], tensors: Tensors, block: Float32) -> NDArray[np.float64]:
     """What the op list says, frame by frame in float64 from zero states; block (T, U) → (T, Y)."""
     state: dict[str, NDArray[np.complex128]] = {}
