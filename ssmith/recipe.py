@@ -15,6 +15,9 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 from ssmith.errors import InputError
 
 Fraction = Annotated[float, Field(ge=0, le=1)]
+CriterionName = Literal["task-aware", "empirical", "weighted", "gradient", "exact", "modal", "complex"]
+Schedule = Literal["window", "once", "gradual", "plateau"]
+CostKind = Literal["states", "parameters", "macs", "bytes"]
 
 
 class _Settings(BaseModel):
@@ -100,12 +103,36 @@ class TrainSettings(_Settings):
     loggers: tuple[Literal["csv", "tensorboard", "wandb"], ...] = ()
 
 
+class LayerSettings(_Settings):
+    """What is different for one layer, by its number from 0: ``[reduce.layers.1]``."""
+
+    order: int | None = Field(default=None, ge=1)  # this many states at the end, whatever the others do
+    minimum_order: int | None = Field(default=None, ge=1)
+    keep: bool = False  # never cut this layer
+
+    @model_validator(mode="after")
+    def _one_wish(self) -> Self:
+        if self.keep and (self.order is not None or self.minimum_order is not None):
+            raise ValueError("keep = true leaves the layer as it is; write it alone")
+        return self
+
+
 class ReduceSettings(_Settings):
-    """When and how far balanced truncation cuts during training. Give ``order`` or ``tolerance``."""
+    """When and how far balanced truncation cuts during training. Give one goal, or none: no cuts."""
 
     order: int | tuple[int, ...] | None = None  # states to end with; one for all layers, or one each
     tolerance: float | None = Field(default=None, gt=0, lt=1)  # total budget over all cuts
-    criterion: Literal["task-aware", "empirical", "exact"] = "task-aware"
+    bound: float | None = Field(default=None, gt=0)  # on each layer's error, as a share of its largest gain
+    max_loss: float | None = Field(default=None, gt=0)  # relative rise of the held-out loss, over all cuts
+    max_states: int | None = Field(default=None, ge=1)  # over all layers
+    max_parameters: int | None = Field(default=None, ge=1)  # of the frozen model
+    max_macs: int | None = Field(default=None, ge=1)  # multiply-accumulates per step of the frozen model
+    max_bytes: int | None = Field(default=None, ge=1)  # of the frozen model's float32 weights
+    split: Literal["best", "marginal", "equal"] = "best"  # of a total over the layers
+    layers: dict[int, LayerSettings] = {}  # what is different for one layer
+    criterion: CriterionName = "task-aware"
+    refit: bool = False  # fit C to the data after each cut
+    schedule: Schedule = "window"
     window: tuple[Fraction, Fraction] = (0.3, 0.6)  # share of training in which cuts happen
     cuts: int = Field(default=4, ge=1, le=100)
     minimum_order: int = Field(default=1, ge=1)
@@ -116,16 +143,34 @@ class ReduceSettings(_Settings):
     max_loss_increase: float = Field(default=0.5, ge=0)  # relative, on held-out batches; else undone
     allow_larger: bool = False  # accept to end above ``order``
 
+    @property
+    def goal(self) -> str | None:
+        """The name of the field that says how far to cut, or None."""
+        return next((name for name in GOALS if getattr(self, name) is not None), None)
+
     @model_validator(mode="after")
     def _one_goal(self) -> Self:
-        if self.order is not None and self.tolerance is not None:
-            raise ValueError("give order or tolerance, not both")
+        given = [name for name in GOALS if getattr(self, name) is not None]
+        if len(given) > 1:
+            raise ValueError(f"{' and '.join(given)} are two goals; give one of them")
         orders = self.order if isinstance(self.order, tuple) else (self.order,)
         if any(r is not None and r < 1 for r in orders):
             raise ValueError("order counts states, so write 1 or more (or leave it out: no reduction)")
         if not self.window[0] <= self.window[1] < 1:
             raise ValueError("window is [first, last] as shares of training, first ≤ last < 1")
         return self
+
+
+GOALS = (
+    "order",
+    "tolerance",
+    "bound",
+    "max_loss",
+    "max_states",
+    "max_parameters",
+    "max_macs",
+    "max_bytes",
+)
 
 
 class CompareSettings(_Settings):
