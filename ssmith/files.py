@@ -34,7 +34,7 @@ def write_atomic(path: Path, data: bytes) -> None:
                 os.unlink(temporary)
         raise InputError(
             f"cannot write {path}: {error.strerror or error}. Free some space or choose another folder"
-            " with --runs; what was there before is untouched"
+            " with --runs or --out; what was there before is untouched"
         ) from error
 
 

@@ -13,6 +13,7 @@ from ssmith.bundle import Signal
 from ssmith.errors import InputError
 from ssmith.recipe import DataSettings, Recipe
 from ssmith.train import flexjoint
+from ssmith.train.data_cifar import cifar_splits
 from ssmith.train.data_files import read_files
 from ssmith.train.data_idx import idx_splits
 from ssmith.train.splits import (
@@ -79,6 +80,9 @@ def load(recipe: Recipe) -> Splits:
         return _flexjoint(recipe.seed, settings.rate_hz)
     if settings.source in ("smnist", "fashion-mnist"):
         return idx_splits(settings.source, settings.path, seed=recipe.seed, period_s=period_s)
+    if settings.source == "cifar10":
+        assert settings.path is not None  # the recipe has checked it
+        return cifar_splits(settings.path, seed=recipe.seed, period_s=period_s)
     splits = split(
         read_files(settings, recipe.task),
         recipe.task,

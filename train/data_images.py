@@ -63,8 +63,8 @@ def split_images(
     """
     if train.pixels.shape[1:] != test.pixels.shape[1:]:
         raise InputError(
-            f"training images have {train.pixels.shape[1]} pixels, test images {test.pixels.shape[1]}; they are"
-            " not of one data set, so put the right files together"
+            f"training images have {train.pixels.shape[1]} pixels, test images {test.pixels.shape[1]}; they"
+            " are not of one data set, so put the right files together"
         )
     n_validation = round(VALIDATION * len(train.labels))
     if n_validation == 0 or len(test.labels) == 0:
