@@ -8,7 +8,7 @@ import json
 import tomllib
 from importlib import resources
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, Literal, Self, get_args, get_origin
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
@@ -148,6 +148,11 @@ class ReduceSettings(_Settings):
         """The name of the field that says how far to cut, or None."""
         return next((name for name in GOALS if getattr(self, name) is not None), None)
 
+    @property
+    def cuts_anything(self) -> bool:
+        """Whether training cuts at all: there is a goal, or a layer with an order of its own."""
+        return self.goal is not None or any(layer.order is not None for layer in self.layers.values())
+
     @model_validator(mode="after")
     def _one_goal(self) -> Self:
         given = [name for name in GOALS if getattr(self, name) is not None]
@@ -220,6 +225,18 @@ class Recipe(_Settings):
         wanted = orders if isinstance(orders, tuple) else (orders,) * self.model.blocks
         if any(r is not None and r > n for r, n in zip(wanted, self.model.orders, strict=True)):
             raise ValueError("reduce.order is above model.order; a reduction goes down")
+        for index, layer in self.reduce.layers.items():
+            if not 0 <= index < self.model.blocks:
+                raise ValueError(
+                    f"reduce.layers.{index}: the model has layers 0 to {self.model.blocks - 1}; "
+                    "they count from the input"
+                )
+            wish = max(layer.order or 1, layer.minimum_order or 1)
+            if wish > self.model.orders[index]:
+                raise ValueError(
+                    f"reduce.layers.{index} asks for {wish} states, the layer starts with "
+                    f"{self.model.orders[index]}; a reduction goes down"
+                )
         return self
 
     @property
@@ -323,7 +340,11 @@ def _explain(error: ValidationError) -> str:
 def _known_keys(path: list[str]) -> list[str]:
     model: type[BaseModel] = Recipe
     for part in path:
+        if part.isdigit():  # the key of a mapping, whose values the model describes
+            continue
         annotation = model.model_fields[part].annotation if part in model.model_fields else None
+        if get_origin(annotation) is dict:
+            annotation = get_args(annotation)[1]
         if not (isinstance(annotation, type) and issubclass(annotation, BaseModel)):
             return []
         model = annotation

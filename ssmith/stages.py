@@ -264,7 +264,7 @@ def _row(name: str, run: Run, folder: str) -> Facts:
 
 
 def _cuts(recipe: Recipe) -> bool:
-    return recipe.reduce.order is not None or recipe.reduce.tolerance is not None
+    return recipe.reduce.cuts_anything
 
 
 def _one_or_all(orders: list[int]) -> int | tuple[int, ...]:

@@ -21,7 +21,12 @@ def test_shipped_recipes_load(name):
         ("reduce.order=-3", "1 or more"),
         ("reduce.order=65", "goes down"),
         ("reduce.order=[4, 4]", "2 orders for 1 blocks"),
-        ("reduce.tolerance=0.1", "not both"),
+        ("reduce.tolerance=0.1", "order and tolerance are two goals"),
+        ("reduce.max_bytes=0", "greater than or equal to 1"),
+        ("reduce.layers.1.order=4", "the model has layers 0 to 0"),
+        ("reduce.layers.0.order=65", "starts with 64"),
+        ("reduce.layers.0.ordre=4", "did you mean 'order'"),
+        ("reduce.layers.0={keep = true, order = 4}", "write it alone"),
         ("reduce.window=[0.6, 0.3]", "first ≤ last"),
         ("model.norm=group", "'layer', 'batch' or 'none'"),
         ("model.minimum_radius=0.9995", "below maximum_radius"),
@@ -43,6 +48,21 @@ def test_wrong_values_are_named(override, message):
 def test_overrides_take_toml_values_and_bare_words():
     recipe = Recipe.load("digits", ("train.steps=7", "model.norm=batch", "reduce.window=[0.1, 0.4]"))
     assert (recipe.train.steps, recipe.model.norm, recipe.reduce.window) == (7, "batch", (0.1, 0.4))
+
+
+@pytest.mark.parametrize(
+    "goal", ["tolerance=0.1", "bound=0.05", "max_loss=0.01", "max_states=9", "max_bytes=4096"]
+)
+def test_each_goal_stands_alone(goal):
+    settings = Recipe.load("digits", ("reduce.order=4",)).reduce
+    assert settings.goal == "order" and settings.cuts_anything
+    raw = {"name": "mine", "task": "regression", "data": {"path": "x.csv"}}
+    name, value = goal.split("=")
+    settings = Recipe.parse({**raw, "reduce": {name: float(value)}}, "mine").reduce
+    assert settings.goal == name and settings.cuts_anything
+    assert not Recipe.parse(raw, "mine").reduce.cuts_anything
+    own = Recipe.parse({**raw, "reduce": {"layers": {"0": {"order": 4}}}}, "mine").reduce
+    assert own.goal is None and own.cuts_anything
 
 
 def test_digest_ignores_the_seed_and_notices_the_rest():
