@@ -18,10 +18,11 @@ from ssmith.bundle import Bundle
 from ssmith.errors import InputError, MissingToolError, first_problem
 from ssmith.files import write_atomic
 from ssmith.measurement import Measurement
+from ssmith.report_bundles import bundle_cuts, bundle_rows, readable_bundles
+from ssmith.report_cuts import CutRow, ReductionPlan, plan_of
 from ssmith.report_data import (
     ArtifactRow,
     Comparison,
-    CutRow,
     ParityRow,
     ReportData,
     Section,
@@ -75,6 +76,11 @@ def build_report(run_folder: Path) -> ReportData:
     training: list[TrainingRow] | None = part("training", list[TrainingRow])
     cuts: list[CutRow] | None = part("cuts", list[CutRow])
     comparison: Comparison | None = part("comparison", Comparison)
+    bundles = readable_bundles(run_folder)
+    if cuts is None and (found := [cut for b in bundles.values() for cut in bundle_cuts(b) if cut.step]):
+        cuts, _ = found, problems.pop("cuts")  # a bundle carries its history along
+    rows = [row for file, bundle in bundles.items() for row in bundle_rows(file, bundle)]
+    recipe = _text(run_folder / "recipe.json")
     artifacts: list[ArtifactRow] | None = part("artifacts", list[ArtifactRow], _field("files"))
     parity: list[ParityRow] | None = part("parity", list[ParityRow], _field("rows"))
     measurements: list[Measurement] | None = part("measurements", list[Measurement], _field("measurements"))
@@ -82,14 +88,17 @@ def build_report(run_folder: Path) -> ReportData:
         name=str(manifest.get("name") or run_folder.resolve().name),
         summary=_summarise(training, cuts, comparison, artifacts, parity, measurements),
         training=training,
+        plan=_plan(recipe),
         cuts=cuts,
+        bundles=rows,
+        guarantees=_guarantees([*(cuts or []), *(cut for row in rows for cut in row.cuts)]),
         comparison=comparison,
         artifacts=artifacts,
         parity=parity,
         measurements=measurements,
         toolchain=_texts(manifest.get("toolchain")),
-        provenance=_provenance(run_folder, manifest),
-        recipe=_text(run_folder / "recipe.json"),
+        provenance=_provenance(bundles, manifest),
+        recipe=recipe,
         problems=problems,
     )
 
@@ -176,13 +185,27 @@ def _json_or_empty(folder: Path, names: tuple[str, ...]) -> dict[str, Any]:
     return {}
 
 
-def _provenance(folder: Path, manifest: dict[str, Any]) -> dict[str, str]:
-    found: dict[str, str] = {}
-    for path in sorted(folder.glob("*.ssm")):
-        with contextlib.suppress(InputError):
-            found = Bundle.read(path).meta.provenance
+def _provenance(bundles: dict[str, Bundle], manifest: dict[str, Any]) -> dict[str, str]:
     sha = manifest.get("bundle_sha256")
+    exported = [b for b in bundles.values() if b.sha256 == sha] or list(bundles.values())
+    found = exported[-1].meta.provenance if exported else {}
     return found | ({"bundle_sha256": str(sha)} if sha else {})
+
+
+def _plan(recipe: str) -> ReductionPlan | None:
+    with contextlib.suppress(ValueError, RecursionError):  # a ValidationError is a ValueError
+        return plan_of(_load(recipe))
+    return None
+
+
+def _guarantees(cuts: list[CutRow]) -> dict[str, str]:
+    """What the criteria in use promise, in the reduction's own words; needs SciPy, so maybe nothing."""
+    try:
+        from ssmith.reduce.criteria import CRITERIA
+    except ImportError:
+        return {}
+    used = {cut.criterion for cut in cuts}
+    return {name: criterion.guarantee for name, criterion in CRITERIA.items() if name in used}
 
 
 def _texts(raw: Any) -> dict[str, str]:

@@ -6,19 +6,18 @@ Each model below names the file it is read from. Its JSON schema is published ne
 
 from __future__ import annotations
 
-import re
-from typing import Any, Literal
+from typing import Literal
 
-from pydantic import AliasChoices, BaseModel, ConfigDict, Field, field_validator
+from pydantic import AliasChoices, BaseModel, Field
 
 from ssmith.measurement import Measurement
+from ssmith.report_cuts import RECORD, BundleRow, CutRow, ReductionPlan
 
 Section = Literal["training", "cuts", "comparison", "artifacts", "parity", "measurements"]
 
 
 class _Record(BaseModel):
-    # A stage may write more than the report shows.
-    model_config = ConfigDict(extra="ignore", frozen=True, allow_inf_nan=False)
+    model_config = RECORD
 
 
 class TrainingRow(_Record):
@@ -30,67 +29,6 @@ class TrainingRow(_Record):
     validation_metric: float | None = None
     orders: list[int] = []
     learning_rate: float | None = None
-
-
-class CutRow(_Record):
-    """One attempt to cut one layer; an entry of ``cuts.json``."""
-
-    step: int = Field(ge=0)
-    layer: int = Field(ge=0)
-    order_before: int = Field(ge=1)
-    order_after: int = Field(ge=1)
-    singular_values: list[float]
-    criterion: str = ""
-    tail: float | None = None
-    error_bound: float | None = None
-    loss_before: float | None = None
-    loss_after: float | None = None
-    accepted: bool
-    reason: str = ""
-
-    @field_validator("layer", mode="before")
-    @classmethod
-    def _index(cls, layer: Any) -> Any:
-        found = re.search(r"\d+", layer) if isinstance(layer, str) else None
-        return int(found.group()) if found else layer  # blocks.0.ssm is layer 0
-
-    @property
-    def outcome(self) -> Literal["kept", "undone", "not cut"]:
-        """Whether the cut stands, was taken back after measuring its cost, or was not made."""
-        if self.accepted:
-            return "kept"
-        return "not cut" if self.loss_after is None else "undone"
-
-    @property
-    def kept_values(self) -> int:
-        """How many singular values stay, or would have stayed: two a mode of a real system."""
-        count = len(self.singular_values)
-        if not self.accepted and self.tail is not None and self.order_after == self.order_before:
-            # An undone cut leaves the order as it was; what it tried follows from what it would drop.
-            tails = [(abs(sum(self.singular_values[k:]) - self.tail), k) for k in range(count, -1, -1)]
-            return min(tails)[1]
-        real = count >= 2 * self.order_before
-        return min((2 if real else 1) * self.order_after, count)
-
-    @property
-    def order_tried(self) -> int:
-        """The order a cut led to, or would have led to."""
-        if self.outcome == "kept" or not self.singular_values:
-            return self.order_after
-        return -(-self.kept_values * self.order_before // len(self.singular_values))
-
-    @property
-    def share_cut(self) -> float | None:
-        """Sum of the singular values cut off, as a share of all."""
-        total = sum(self.singular_values)
-        return sum(self.singular_values[self.kept_values :]) / total if total > 0 else None
-
-    @property
-    def cost(self) -> float | None:
-        """Relative change of the held-out loss; None where it was not measured."""
-        if self.loss_before is None or self.loss_after is None or self.loss_before <= 0:
-            return None
-        return self.loss_after / self.loss_before - 1
 
 
 class ComparisonRow(_Record):
@@ -182,7 +120,10 @@ class ReportData(_Record):
     name: str
     summary: Summary
     training: list[TrainingRow] | None = None
+    plan: ReductionPlan | None = None
     cuts: list[CutRow] | None = None
+    bundles: list[BundleRow] = []
+    guarantees: dict[str, str] = {}
     comparison: Comparison | None = None
     artifacts: list[ArtifactRow] | None = None
     parity: list[ParityRow] | None = None

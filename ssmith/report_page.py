@@ -10,36 +10,41 @@ from markupsafe import Markup
 
 from ssmith import report_plots as plots
 from ssmith.measurement import Measurement
-from ssmith.report_data import CutRow, ParityRow, ReportData
-
-MAX_SPECTRA = 12  # figures; the table lists every cut
+from ssmith.report_data import ParityRow, ReportData
+from ssmith.report_reduction import reductions
+from ssmith.report_words import CRITERIA, percent_text, share_text
 
 
 def render(data: ReportData) -> str:
     """Fill the template; everything from outside is escaped, only our own SVG is not."""
     files = resources.files("ssmith")
     environment = jinja2.Environment(
-        autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True
+        loader=jinja2.FunctionLoader(lambda name: (files / name).read_text(encoding="utf-8")),
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
     )
     filters: dict[str, Any] = {
         "size": size_text,
         "us": plots.time_text,
         "score": lambda value: score_text(value, data.summary.metric),
         "range": plots.range_text,
-        "percent": percent_text,
-        "share": share_text,
+        "percent": lambda value: plots.DASH if value is None else percent_text(value),
+        "share": lambda value: plots.DASH if value is None else share_text(value, "< "),
         "ratio": ratio_text,
         "sci": scientific_text,
         "count": count_text,
     }
     environment.filters |= filters
-    template = environment.from_string((files / "report.html.j2").read_text(encoding="utf-8"))
+    template = environment.get_template("report.html.j2")
     css = (files / "report.css").read_text(encoding="utf-8")
     return template.render(
         data=data,
         css=Markup(css),
         plots={name: Markup(svg) for name, svg in _plots(data).items()},
-        spectra=[(cut, Markup(plots.spectrum_plot(cut))) for cut in _shown_cuts(data)],
+        reductions=reductions(data),
+        criteria=CRITERIA,
         deadlines=[m for m in data.measurements or [] if m.deadline],
         fingerprint=_fingerprint(data.measurements or []),
         notes=_notes(data.measurements or []),
@@ -65,16 +70,6 @@ def score_text(value: float | None, metric: str | None) -> str:
     if value is None:
         return plots.DASH
     return f"{100 * value:.1f} %" if metric == "accuracy" else f"{value:.3f}"
-
-
-def percent_text(value: float | None) -> str:
-    """A relative change with its sign."""
-    return plots.DASH if value is None else f"{100 * value:+.1f} %".replace("-", "−")
-
-
-def share_text(value: float) -> str:
-    """A share of something, in per cent: two digits below ten, whole numbers above."""
-    return f"{100 * value:.2g} %" if value < 0.0995 else f"{100 * value:.0f} %"
 
 
 def ratio_text(value: float) -> str:
@@ -113,10 +108,6 @@ def _plots(data: ReportData) -> dict[str, str]:
     if timings:
         drawn["latency"] = plots.latency_plot(timings)
     return drawn
-
-
-def _shown_cuts(data: ReportData) -> list[CutRow]:
-    return [c for c in data.cuts or [] if c.singular_values and c.outcome != "not cut"][-MAX_SPECTRA:]
 
 
 def _layers(data: ReportData) -> list[dict[str, Any]]:

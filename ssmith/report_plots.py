@@ -4,15 +4,20 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, Literal
 
 from ssmith.measurement import Timing
-from ssmith.report_data import Comparison, CutRow, TrainingRow
+from ssmith.report_cuts import CutRow
+from ssmith.report_data import Comparison, TrainingRow
 from ssmith.report_svg import INK, LOST, SERIES, SOFT, series_color, svg
 
 NAMED_LAYERS = 8  # more labels would not fit beside the plot
 MANY_DECADES = 2.2
+MANY_CUTS = 12  # of one layer: smaller dots
+SINGLE_BARS = 64  # more values than this are drawn as one area: the page stays small
 DASH = "–"
+
+Measure = Literal["output_error", "cost"]
 
 
 def order_plot(training: Sequence[TrainingRow], cuts: Sequence[CutRow], *, layers: int) -> str:
@@ -31,7 +36,12 @@ def order_plot(training: Sequence[TrainingRow], cuts: Sequence[CutRow], *, layer
             color = series_color(layer)
             axes.step(*_columns(points), where="post", color=color)
             if kept:
-                axes.plot(*_columns([(c.step, c.order_after) for c in kept]), "o", color=color, ms=5)
+                axes.plot(
+                    *_columns([(c.step, c.order_after) for c in kept]),
+                    "o",
+                    color=color,
+                    ms=5 if len(kept) <= MANY_CUTS else 3,
+                )
             if undone:
                 axes.plot(
                     *_columns([(c.step, c.order_before) for c in undone]), "x", color=color, ms=6, mew=1.8
@@ -46,8 +56,13 @@ def order_plot(training: Sequence[TrainingRow], cuts: Sequence[CutRow], *, layer
     return svg("orders", "Order of each layer over training", draw)
 
 
-def spectrum_plot(cut: CutRow) -> str:
-    """Hankel singular values at one cut, relative to the largest: kept in colour, cut off in grey."""
+def spectrum_plot(cut: CutRow, where: str) -> str:
+    """Singular values at one cut, relative to the largest: kept in colour, dropped in grey.
+
+    Args:
+        cut: with at least one singular value.
+        where: in words, unique on the page together with the layer and its orders.
+    """
     top = max(cut.singular_values, default=1.0) or 1.0
     values = [max(v / top, 1e-9) for v in cut.singular_values]
     floor = 10.0 ** math.floor(math.log10(min(values, default=1.0) * 0.999))
@@ -58,21 +73,62 @@ def spectrum_plot(cut: CutRow) -> str:
             (0, values[:kept], series_color(cut.layer)),
             (kept, values[kept:], LOST),
         ):
-            places = range(start + 1, start + 1 + len(part))
-            axes.bar(places, [v - floor for v in part], 0.86, bottom=floor, color=color)
+            if len(values) > SINGLE_BARS and part:
+                edges = [start + 0.5 + i for i in range(len(part) + 1)]
+                axes.stairs(part, edges, baseline=floor, fill=True, color=color, lw=0)
+            else:
+                places = range(start + 1, start + 1 + len(part))
+                axes.bar(places, [v - floor for v in part], 0.86, bottom=floor, color=color)
         if 0 < kept < len(values):
             axes.axvline(kept + 0.5, color=INK, lw=1.2, ls=(0, (3, 2)))
         axes.set_yscale("log")
         axes.set_ylim(floor, 1.6)
         axes.set_xlim(0.2, len(values) + 0.8)
-        axes.set_xlabel("state, most important first")
+        text = {"transform": axes.transAxes, "va": "bottom", "fontsize": 8.5}
+        axes.text(0, 1.02, f"{kept} stay", color=series_color(cut.layer), weight="bold", **text)
+        axes.text(1, 1.02, f"{len(values) - kept} go", color=SOFT, ha="right", **text)
+        axes.set_xlabel("direction in the state, most important first")
         axes.grid(axis="x", visible=False)
 
-    name = f"spectrum-{cut.layer}-{cut.step}-{cut.order_before}-{cut.order_after}"
-    title = (
-        f"Hankel singular values of layer {cut.layer + 1} at step {cut.step}: {kept} of {len(values)} stay"
-    )
-    return svg(name, title, draw, width=3.1, height=1.8)
+    what = f"layer {cut.layer + 1} {where}, order {cut.order_before}"
+    title = f"Singular values of {what}: {kept} of {len(values)} stay"
+    return svg(f"spectrum {what} {kept}", title, draw, width=3.3, height=2.0)
+
+
+def prediction_plot(cuts: Sequence[CutRow], measure: Measure, where: str) -> str:
+    """What the spectrum foretold against what was measured; a cross is a cut that was undone."""
+    name, unit, logarithmic = {
+        "output_error": ("outputs moved by", "measured output change", True),
+        "cost": ("loss changed by", "measured change of the loss", False),
+    }[measure]
+    points = [(c, *pair) for c in cuts if (pair := predicted_and_measured(c, measure)) is not None]
+
+    def draw(axes: Any) -> None:
+        for cut, x, y in points:
+            mark = "o" if cut.outcome == "kept" else "x"
+            axes.plot([100 * x], [100 * y], mark, color=series_color(cut.layer), ms=5.5, mew=1.6)
+        axes.set_xscale("log")
+        if logarithmic:
+            axes.set_yscale("log")
+            _log_ticks(axes.yaxis, _percent_tick)
+        else:
+            axes.axhline(0, color=SOFT, lw=0.8)
+            axes.set_yscale("symlog", linthresh=1.0)  # an undone cut must not flatten the others
+            axes.yaxis.set_major_formatter(lambda value, _: _percent_tick(value))
+        _log_ticks(axes.xaxis, _percent_tick)
+        axes.set_xlabel("predicted from the spectrum")
+        axes.set_ylabel(name)
+
+    title = f"Predicted and measured, {where}: {unit} of {len(points)} cuts"
+    return svg(f"{measure} {where}", title, draw, width=3.3, height=2.2)
+
+
+def predicted_and_measured(cut: CutRow, measure: Measure) -> tuple[float, float] | None:
+    """Both numbers of one cut, or None where either is not known (or cannot be drawn: output change 0)."""
+    predicted, measured = cut.predicted_change, getattr(cut, measure)
+    if cut.outcome == "not cut" or not predicted or measured is None:
+        return None
+    return None if measure == "output_error" and measured <= 0 else (predicted, measured)
 
 
 def comparison_plot(comparison: Comparison) -> str:
@@ -190,13 +246,18 @@ def range_text(orders: Sequence[int]) -> str:
     return str(low) if low == high else f"{low}–{high}"
 
 
+def _percent_tick(value: float) -> str:
+    return f"{value:.4g} %".replace("-", "−")
+
+
 def _columns(points: Sequence[tuple[float, float]]) -> tuple[list[float], list[float]]:
     return [x for x, _ in points], [y for _, y in points]
 
 
 def _through_cuts(points: list[tuple[int, int]], cuts: Sequence[CutRow]) -> list[tuple[int, int]]:
-    """Evaluations are sparse; the order changes at the cuts between them."""
-    start = [] if points or not cuts else [(0, cuts[0].order_before)]
+    """Evaluations are sparse; the order changes at the cuts before and between them."""
+    early = bool(cuts) and not any(step < cuts[0].step for step, _ in points)
+    start = [(0, cuts[0].order_before)] if early else []
     return sorted((dict(start + points) | {c.step: c.order_after for c in cuts}).items())
 
 

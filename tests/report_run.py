@@ -13,14 +13,14 @@ from ssmith.devices.timing import summarise, summarise_deadlines
 from ssmith.measurement import Measurement, write_measurements
 from tests.bundles import random_bundle
 
-LAYERS, WINDOW, ATTEMPTS = 2, (900, 1800), 4
+LAYERS, WINDOW, FULL, SMALL = 2, (900, 1800), 64, 12
 
 
-def write_run(folder: Path, *, period_s: float | None = None, seed: int = 0) -> Path:
+def write_run(folder: Path, *, period_s: float | None = None, seed: int = 0, attempts: int = 4) -> Path:
     """Fill ``folder`` with every file a report can read; a regression if there is a period."""
     rng = np.random.default_rng(seed)
     folder.mkdir(parents=True, exist_ok=True)
-    cuts = _cuts(rng)
+    cuts = _cuts(rng, attempts)
     rows = _training(rng, cuts, classification=period_s is None)
     (folder / "train").mkdir(exist_ok=True)
     (folder / "train" / "metrics.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
@@ -29,9 +29,19 @@ def write_run(folder: Path, *, period_s: float | None = None, seed: int = 0) -> 
     _write(folder / "artifacts" / "manifest.json", _manifest())
     _write(folder / "parity.json", {"rows": _parity()})
     random_bundle(rng, name="digits").write(folder / "digits.ssm")
-    _write(folder / "recipe.json", {"name": "digits", "model": {"order": 64, "layers": LAYERS}})
+    _write(folder / "recipe.json", _recipe(attempts))
     write_measurements(folder / "measurements.json", measurements(rng, period_s))
     return folder
+
+
+def _recipe(attempts: int) -> dict[str, Any]:
+    schedule = "window" if attempts < 10 else "gradual"
+    asked = {"order": SMALL, "tolerance": None, "criterion": "task-aware", "schedule": schedule}
+    return {
+        "name": "digits",
+        "model": {"order": FULL, "layers": LAYERS},
+        "reduce": {**asked, "cuts": attempts, "window": [0.225, 0.45]},
+    }
 
 
 def _write(path: Path, value: Any) -> None:
@@ -44,35 +54,60 @@ def _spectrum(rng: np.random.Generator, order: int) -> list[float]:
     return sorted((2.3 * decay * rng.uniform(0.7, 1.3, 2 * order)).tolist(), reverse=True)
 
 
-def _cuts(rng: np.random.Generator) -> list[dict[str, Any]]:
-    orders, cuts = [64] * LAYERS, []
-    for attempt, step in enumerate(np.linspace(*WINDOW, ATTEMPTS).astype(int).tolist()):
+def _cuts(rng: np.random.Generator, attempts: int) -> list[dict[str, Any]]:
+    orders, cuts = [FULL] * LAYERS, []
+    for attempt, step in enumerate(np.linspace(*WINDOW, attempts).astype(int).tolist()):
         for layer in range(LAYERS):
-            target = max(12, int(orders[layer] * 0.57))
-            if target == orders[layer]:
+            target = max(SMALL, round(FULL * (SMALL / FULL) ** ((attempt + 1) / attempts)))
+            if target >= orders[layer]:
                 continue
-            sigma, before = _spectrum(rng, orders[layer]), 0.62 - 0.08 * attempt
             accepted = (attempt, layer) != (1, 1)
-            after = before * (1 + (rng.uniform(-0.004, 0.02) if accepted else 0.31))
             cuts.append(
-                {
-                    "step": step,
-                    "attempt": attempt + 1,
-                    "layer": f"blocks.{layer}.ssm",
-                    "order_before": orders[layer],
-                    "order_after": target if accepted else orders[layer],
-                    "singular_values": sigma,
-                    "criterion": "task-aware",
-                    "tail": sum(sigma[2 * target :]),
-                    "error_bound": None,
-                    "loss_before": before,
-                    "loss_after": after,
-                    "accepted": accepted,
-                    "reason": "" if accepted else "held-out loss rose by more than 10 %",
-                }
+                cut(rng, step, layer, (orders[layer], target), accepted=accepted, attempt=attempt + 1)
             )
             orders[layer] = target if accepted else orders[layer]
     return cuts
+
+
+def cut(
+    rng: np.random.Generator,
+    step: int,
+    layer: int,
+    orders: tuple[int, int],
+    *,
+    accepted: bool = True,
+    attempt: int = 1,
+    criterion: str = "task-aware",
+) -> dict[str, Any]:
+    """A record of ``cuts.json``; the measured change follows the dropped energy, as in a real run."""
+    before, target = orders
+    sigma = _spectrum(rng, before)
+    energy = sum(v**2 for v in sigma[2 * target :]) / sum(v**2 for v in sigma)
+    loss = 0.62 * 0.9997**step
+    rise = rng.uniform(-0.004, 0.02) if accepted else 0.31
+    return {
+        "step": step,
+        "attempt": attempt,
+        "layer": f"blocks.{layer}.ssm",
+        "order_before": before,
+        "order_after": target if accepted else before,
+        "singular_values": sigma,
+        "criterion": criterion,
+        "tail": sum(sigma[2 * target :]),
+        "error_bound": 2 * sum(sigma[2 * target :]) if criterion == "exact" else None,
+        "h2_error": float(rng.uniform(0.01, 0.2)),
+        "hinf_error": float(rng.uniform(0.2, 0.6)),
+        "output_error": float(1.4 * energy**0.5 * rng.uniform(0.6, 1.6)),
+        "stable": True,
+        "clamped": 0,
+        "loss_before": loss,
+        "loss_after": loss * (1 + rise),
+        "accepted": accepted,
+        "reason": "accepted"
+        if accepted
+        else "undone: the held-out loss rose to 0.71, above the limit of 0.6",
+        "notes": [],
+    }
 
 
 def _training(
@@ -80,10 +115,10 @@ def _training(
 ) -> list[dict[str, Any]]:
     rows = []
     for step in range(0, 4001, 100):
-        orders = [64] * LAYERS
-        for cut in cuts:
-            if cut["accepted"] and cut["step"] <= step:
-                orders[int(cut["layer"].split(".")[1])] = cut["order_after"]
+        orders = [FULL] * LAYERS
+        for made in cuts:
+            if made["accepted"] and made["step"] <= step:
+                orders[int(made["layer"].split(".")[1])] = made["order_after"]
         loss = 0.08 + 2.2 * np.exp(-step / 700)
         score = 0.963 - 0.86 * np.exp(-step / 600) if classification else 0.42 + np.exp(-step / 500)
         rows.append(

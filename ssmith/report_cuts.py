@@ -1,0 +1,145 @@
+"""The part of ``report.json`` about reduction: every cut with its certificate, the plan, the bundles.
+
+Old files lack the newer fields; each has a default that says "not known".
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, field_validator
+
+# These criteria look at the system alone, so their certificates add singular values, not their squares.
+SYSTEM_ONLY = ("exact", "complex", "modal")
+
+
+# A stage may write more than the report shows; a number that does not exist is null.
+RECORD = ConfigDict(extra="ignore", frozen=True, allow_inf_nan=False)
+
+
+class _Record(BaseModel):
+    model_config = RECORD
+
+
+class CutRow(_Record):
+    """One attempt to cut one layer; an entry of ``cuts.json``, or of a bundle's reduction history."""
+
+    step: int = Field(ge=0)
+    attempt: int | None = None
+    layer: int = Field(ge=0)
+    order_before: int = Field(ge=1)
+    order_after: int = Field(ge=1)
+    singular_values: list[float]
+    criterion: str = ""
+    tail: float | None = None
+    error_bound: float | None = None
+    h2_error: float | None = None
+    hinf_error: float | None = None
+    output_error: float | None = None
+    stable: bool = True
+    clamped: int = 0
+    loss_before: float | None = None
+    loss_after: float | None = None
+    accepted: bool
+    reason: str = ""
+    notes: list[str] = []
+
+    @field_validator("layer", mode="before")
+    @classmethod
+    def _index(cls, layer: Any) -> Any:
+        found = re.search(r"\d+", layer) if isinstance(layer, str) else None
+        return int(found.group()) if found else layer  # blocks.0.ssm is layer 0
+
+    @property
+    def outcome(self) -> Literal["kept", "undone", "not cut"]:
+        """Whether the cut stands, was taken back after measuring its cost, or was not made."""
+        if self.accepted:
+            return "kept"
+        return "not cut" if self.loss_after is None else "undone"
+
+    @property
+    def kept_values(self) -> int:
+        """How many singular values stay, or would have stayed: two a mode of a real system."""
+        count = len(self.singular_values)
+        if not self.accepted and self.tail is not None and self.order_after == self.order_before:
+            # An undone cut leaves the order as it was; what it tried follows from what it would drop.
+            tails = [(abs(sum(self.singular_values[k:]) - self.tail), k) for k in range(count, -1, -1)]
+            return min(tails)[1]
+        real = count >= 2 * self.order_before
+        return min((2 if real else 1) * self.order_after, count)
+
+    @property
+    def order_tried(self) -> int:
+        """The order a cut led to, or would have led to."""
+        if self.outcome == "kept" or not self.singular_values:
+            return self.order_after
+        return -(-self.kept_values * self.order_before // len(self.singular_values))
+
+    @property
+    def power(self) -> Literal[1, 2]:
+        """Whether the criterion counts Σσ or Σσ²."""
+        return 1 if self.criterion in SYSTEM_ONLY else 2
+
+    @property
+    def share_cut(self) -> float | None:
+        """Σσ² (Σσ where the criterion counts that) of what was dropped, as a share of all."""
+        sizes = [v**self.power for v in self.singular_values]
+        total = sum(sizes)
+        return sum(sizes[self.kept_values :]) / total if total > 0 else None
+
+    @property
+    def predicted_change(self) -> float | None:
+        """What the spectrum foretells for the outputs, relative: √ of the dropped share of Σσ²."""
+        share = self.share_cut
+        return None if share is None else math.sqrt(share) if self.power == 2 else share
+
+    @property
+    def cost(self) -> float | None:
+        """Relative change of the held-out loss; None where it was not measured."""
+        if self.loss_before is None or self.loss_after is None or self.loss_before <= 0:
+            return None
+        return self.loss_after / self.loss_before - 1
+
+
+class ReductionPlan(_Record):
+    """What the recipe asked of the reduction; from ``recipe.json``."""
+
+    schedule: str = "window"
+    criterion: str = ""
+    goal: str
+    target: int | float | list[int]
+    cuts: int | None = None
+    window: list[float] = []
+    refit: bool = False
+
+
+class BundleRow(_Record):
+    """One model in a bundle of the run folder: its orders, and what was cut after training."""
+
+    file: str
+    model: str
+    bytes: int
+    sha256: str
+    orders: list[int] = []
+    reduced_from: str | None = None
+    cuts: list[CutRow] = []
+
+
+GOALS = ("order", "tolerance", "bound", "max_loss", "max_states", "max_parameters", "max_macs", "max_bytes")
+
+
+def plan_of(recipe: Any) -> ReductionPlan | None:
+    """The plan in a parsed ``recipe.json``; None where nothing was to be cut.
+
+    Raises:
+        ValidationError: a field has another type than a recipe's.
+    """
+    settings = recipe.get("reduce") if isinstance(recipe, dict) else None
+    if not isinstance(settings, dict):
+        return None
+    goal = next((name for name in GOALS if settings.get(name) is not None), None)
+    if goal is None:
+        return None
+    return ReductionPlan.model_validate({**settings, "goal": goal, "target": settings[goal]})
