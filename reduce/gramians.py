@@ -85,12 +85,27 @@ def checked_gramian(gramian: ArrayLike, order: int, name: str) -> Real:
     Raises:
         InputError: the shape is not (2N, 2N), a value is not finite, or the matrix is not symmetric.
     """
-    given = np.array(gramian, dtype=np.float64)
-    if given.shape != (2 * order, 2 * order):
-        raise InputError(
-            f"{name} has shape {given.shape}; the real system behind N = {order} modes has 2N states, "
-            f"so write the second moment of [Re x | Im x], shape {(2 * order, 2 * order)}"
-        )
+    meaning = (
+        f"the real system behind N = {order} modes has 2N states, so write the second moment of [Re x | Im x]"
+    )
+    return checked_moment(gramian, 2 * order, name, meaning)
+
+
+def checked_moment(moment: ArrayLike, size: int, name: str, meaning: str) -> Real:
+    """Return a given second moment as a symmetric float64 copy, shape (size, size).
+
+    Args:
+        moment: the matrix.
+        size: what its sides should be.
+        name: how messages call it.
+        meaning: what should have been written, for the message about a wrong shape.
+
+    Raises:
+        InputError: another shape, a value that is not finite, or the matrix is not symmetric.
+    """
+    given = np.array(moment, dtype=np.float64)
+    if given.shape != (size, size):
+        raise InputError(f"{name} has shape {given.shape}; {meaning}, shape {(size, size)}")
     if not np.isfinite(given).all():
         raise InputError(f"{name} holds a value that is not finite; check the data it was summed over")
     asymmetry = float(np.abs(given - given.T).max())
@@ -98,4 +113,5 @@ def checked_gramian(gramian: ArrayLike, order: int, name: str) -> Real:
         raise InputError(
             f"{name} is not symmetric (entries differ by {asymmetry:.3g}); a Gramian is a sum of x xᵀ"
         )
-    return 0.5 * (given + given.T)
+    symmetric: Real = 0.5 * (given + given.T)
+    return symmetric
