@@ -36,13 +36,16 @@ def bundle_rows(file: str, bundle: Bundle) -> list[BundleRow]:
 
 
 def _row(file: str, model: Bundle, cuts: list[CutRow]) -> BundleRow:
+    origin = model.meta.provenance
     return BundleRow(
         file=file,
         model=model.name,
         bytes=len(model.to_bytes()),
         sha256=model.sha256,
         orders=[system.order for system in model.systems()],
-        reduced_from=model.meta.provenance.get("reduced_from"),
+        reduced_from=origin.get("reduced_from"),
+        reduced_to=origin.get("reduced_to"),
+        fine_tuned=origin.get("fine_tuned"),
         cuts=cuts,
     )
 

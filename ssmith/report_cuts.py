@@ -124,6 +124,8 @@ class BundleRow(_Record):
     sha256: str
     orders: list[int] = []
     reduced_from: str | None = None
+    reduced_to: str | None = None
+    fine_tuned: str | None = None
     cuts: list[CutRow] = []
 
 

@@ -13,6 +13,7 @@ from ssmith.report_svg import INK, LOST, SERIES, SOFT, series_color, svg
 
 NAMED_LAYERS = 8  # more labels would not fit beside the plot
 MANY_DECADES = 2.2
+WIDE_LINES = 4  # so many layers get lines of different width
 MANY_CUTS = 12  # of one layer: smaller dots
 SINGLE_BARS = 64  # more values than this are drawn as one area: the page stays small
 DASH = "–"
@@ -34,7 +35,8 @@ def order_plot(training: Sequence[TrainingRow], cuts: Sequence[CutRow], *, layer
             if not points:
                 continue
             color = series_color(layer)
-            axes.step(*_columns(points), where="post", color=color)
+            below = max(min(layers, WIDE_LINES) - 1 - layer, 0)  # layers with equal orders stay visible
+            axes.step(*_columns(points), where="post", color=color, lw=2.0 + 1.8 * below)
             if kept:
                 axes.plot(
                     *_columns([(c.step, c.order_after) for c in kept]),
@@ -104,16 +106,19 @@ def prediction_plot(cuts: Sequence[CutRow], measure: Measure, where: str) -> str
     points = [(c, *pair) for c in cuts if (pair := predicted_and_measured(c, measure)) is not None]
 
     def draw(axes: Any) -> None:
-        for cut, x, y in points:
-            mark = "o" if cut.outcome == "kept" else "x"
-            axes.plot([100 * x], [100 * y], mark, color=series_color(cut.layer), ms=5.5, mew=1.6)
         axes.set_xscale("log")
         if logarithmic:
             axes.set_yscale("log")
+        else:
+            axes.set_yscale("symlog", linthresh=1.0)  # an undone cut must not flatten the others
+            axes.axhline(0, color=SOFT, lw=0.8)
+        axes.margins(0.08, 0.12)
+        for cut, x, y in points:
+            mark = "o" if cut.outcome == "kept" else "x"
+            axes.plot([100 * x], [100 * y], mark, color=series_color(cut.layer), ms=5.5, mew=1.6)
+        if logarithmic:
             _log_ticks(axes.yaxis, _percent_tick)
         else:
-            axes.axhline(0, color=SOFT, lw=0.8)
-            axes.set_yscale("symlog", linthresh=1.0)  # an undone cut must not flatten the others
             axes.yaxis.set_major_formatter(lambda value, _: _percent_tick(value))
         _log_ticks(axes.xaxis, _percent_tick)
         axes.set_xlabel("predicted from the spectrum")

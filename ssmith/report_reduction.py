@@ -67,7 +67,7 @@ def reductions(data: ReportData) -> list[Reduction]:
         found.append(_reduction("training", "During training", intro, data.cuts))
     for index, bundle in enumerate(data.bundles):
         if bundle.cuts:
-            intro = f"{_model(bundle)} was cut when it was finished. {outcome_text(bundle.cuts)}"
+            intro = f"{_model(bundle)} {outcome_text(bundle.cuts)}"
             found.append(
                 _reduction(
                     f"after-{index}", f"After training: {bundle.model} in {bundle.file}", intro, bundle.cuts
@@ -126,4 +126,6 @@ def _predictions(cuts: list[CutRow], title: str) -> Iterator[Prediction]:
 
 def _model(bundle: BundleRow) -> str:
     orders = f" ({plots.range_text(bundle.orders)} states a layer now)" if bundle.orders else ""
-    return f"The model {bundle.model} in {bundle.file}{orders}"
+    goal = f", asked for {bundle.reduced_to}" if bundle.reduced_to else ""
+    tuned = f", then trained on: {bundle.fine_tuned}" if bundle.fine_tuned else ""
+    return f"The model {bundle.model} in {bundle.file}{orders} was cut when it was finished{goal}{tuned}."

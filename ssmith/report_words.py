@@ -109,7 +109,7 @@ def sentences(cut: CutRow) -> list[Sentence]:
     """The certificate of a cut that was tried; figures that nobody measured are left out."""
     if cut.outcome == "not cut":
         return []
-    found = [_dropped(cut), _response(cut), _outputs(cut), _guarantee(cut)]
+    found = [_dropped(cut), _response(cut), _outputs(cut), _moved_poles(cut), _guarantee(cut)]
     return [sentence for sentence in found if sentence is not None]
 
 
@@ -196,6 +196,13 @@ def _outputs(cut: CutRow) -> Sentence | None:
     return Sentence("measured", f"On held-out data {', and '.join(parts)}.")
 
 
+def _moved_poles(cut: CutRow) -> Sentence | None:
+    if not cut.clamped:
+        return None
+    poles = "pole that came out unstable was" if cut.clamped == 1 else "poles that came out unstable were"
+    return Sentence("measured", f"{cut.clamped} {poles} moved inside the unit circle before all this.")
+
+
 def _guarantee(cut: CutRow) -> Sentence | None:
     if cut.error_bound is not None:
         return Sentence(
@@ -209,7 +216,7 @@ def _guarantee(cut: CutRow) -> Sentence | None:
     if not words.bound:
         why = f"{words.why} ({cut.criterion})"
     elif cut.clamped:
-        why = f"{words.why}; here {cut.clamped} poles had to be moved, and that voids it"
+        why = f"{words.why}; here poles had to be moved, and that voids it"
     else:
         why = f"{words.why}; here the layer was changed after the cut, and that voids it"
     return Sentence("no guarantee", f"{why[0].upper()}{why[1:]}.")

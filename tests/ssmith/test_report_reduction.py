@@ -29,7 +29,10 @@ def many(tmp_path_factory):
     rng = np.random.default_rng(0)
     run = write_run(tmp_path_factory.mktemp("many"), attempts=20)
     later = [cut(rng, 0, 0, (12, 8), criterion="exact"), cut(rng, 0, 1, (12, 8))]
-    with_history("digits", [cut(rng, 900, 0, (64, 12)), *later]).write(run / "digits-8.ssm")
+    smaller = with_history("digits", [cut(rng, 900, 0, (64, 12)), *later])
+    origin = {"reduced_to": "order 8", "fine_tuned": "90 of 120 steps on digits"}
+    meta = smaller.meta.model_copy(update={"provenance": origin})
+    Bundle(meta, smaller.tensors).write(run / "digits-8.ssm")
     return run
 
 
@@ -73,7 +76,9 @@ def test_cuts_after_training_come_from_the_bundles(many):
     assert [part.key for part in parts] == ["training", "after-0"]
     kinds = {s.kind for certificate in parts[1].certificates for s in certificate.sentences}
     assert kinds == {"guaranteed", "no guarantee", "measured", "predicted"}
-    assert "Cuts after training" in words(render_html(data))
+    text = words(render_html(data))
+    assert "Cuts after training" in text
+    assert "asked for order 8, then trained on: 90 of 120 steps on digits." in text
 
 
 def test_a_lone_bundle_brings_its_history(tmp_path):
