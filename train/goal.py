@@ -72,7 +72,7 @@ class Goal:
             value = getattr(self, name)
             if value is not None and not 0 < value < 1:
                 raise InputError(
-                    f"{name} {value:g}: it is a share of a layer's spectrum or gain, so write a number above 0"
+                    f"{name} {value:g}: a share of a layer's spectrum or gain, so write a number above 0"
                     " and below 1, for instance 0.001"
                 )
         if self.max_loss is not None and not 0 <= self.max_loss < np.inf:

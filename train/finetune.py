@@ -1,0 +1,152 @@
+"""Training a finished model a little longer, after a cut: a thawed network, from a low rate down a cosine.
+
+What freezing folded is not unfolded: a BatchNorm has become a fixed affine map (or a part of the SSM's B and
+D). Its scale and shift go on learning, its statistics stay what they were. Dropout is the recipe's again.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+
+from ssmith.errors import InputError, SsmithError
+from ssmith.recipe import Recipe
+from ssmith.train.accelerator import reproducible, seed_step
+from ssmith.train.checkpoint import cloned
+from ssmith.train.data import batch_indices
+from ssmith.train.distill import Teacher, distillation_loss
+from ssmith.train.evaluate import Evaluation, evaluate, loss_of_outputs, on_device, relevant
+from ssmith.train.model import Block, Network, parameter_groups
+from ssmith.train.progress import Progress
+from ssmith.train.schedule import learning_rate_factor
+from ssmith.train.splits import Splits
+
+RATE = 0.3  # of the recipe's learning rate
+EVALUATIONS = 20  # on validation, over all steps
+
+
+@dataclass(frozen=True)
+class FineTuned:
+    """What fine-tuning found.
+
+    Attributes:
+        steps: how many were done.
+        best_step: the one whose weights were kept; 0 if no step was better than the start.
+        before: loss and metric on validation at the start.
+        after: of the weights that were kept.
+    """
+
+    steps: int
+    best_step: int
+    before: Evaluation
+    after: Evaluation
+
+
+def fine_tune(
+    network: Network,
+    recipe: Recipe,
+    splits: Splits,
+    steps: int,
+    *,
+    teacher: Teacher | None = None,
+    on_progress: Callable[[Progress], object] | None = None,
+) -> FineTuned:
+    """Train a network at 0.3 of the recipe's rate, warm-up and cosine; the best on validation is kept.
+
+    Equal arguments give equal weights. An interrupt leaves the network somewhere on its way.
+
+    Args:
+        network: changed in place; left in evaluation mode with the best weights.
+        recipe: batches, rates, loss and seed; threads as in training.
+        splits: the data; training and validation are used.
+        steps: how many; a tenth of the recipe's is a good first try.
+        teacher: a network to learn from besides the targets.
+        on_progress: called after every step.
+
+    Raises:
+        InputError: fewer than one step.
+        SsmithError: the loss diverged.
+    """
+    if steps < 1:
+        raise InputError(f"{steps} steps of fine-tuning: write 1 or more, or leave it out")
+    device = network.head.weight.device
+    if teacher is not None:
+        teacher.network.to(device)
+    threads = recipe.train.threads or torch.get_num_threads()
+    with reproducible(threads, device):
+        return _Tuning(network, recipe, splits, steps, teacher).run(on_progress)
+
+
+class _Tuning:
+    """One fine-tuning on its way: optimiser, best weights so far."""
+
+    def __init__(
+        self, network: Network, recipe: Recipe, splits: Splits, steps: int, teacher: Teacher | None
+    ) -> None:
+        self.network, self.recipe, self.splits, self.steps = network, recipe, splits, steps
+        self.teacher, self.device = teacher, network.head.weight.device
+        rate = RATE * recipe.train.learning_rate
+        settings = recipe.train.model_copy(update={"learning_rate": rate})
+        groups = parameter_groups(network, settings)
+        self.rates = [float(group["lr"]) for group in groups]
+        self.optimizer = torch.optim.AdamW(groups)
+
+    def run(self, on_progress: Callable[[Progress], object] | None) -> FineTuned:
+        for block in self.network.blocks:
+            assert isinstance(block, Block)
+            block.dropout.p = self.recipe.model.dropout
+        before = best = self._evaluation()
+        best_step, weights = 0, cloned(self.network.state_dict())
+        every, losses = max(1, self.steps // EVALUATIONS), list[float]()
+        mean: float | None = None
+        metric = best.metric
+        for step in range(self.steps):
+            losses.append(self._step(step))
+            done = step + 1
+            if done % every == 0 or done == self.steps:
+                mean, losses = sum(losses) / len(losses), []
+                found = self._evaluation()
+                metric = found.metric
+                if self._better(found, best):
+                    best, best_step, weights = found, done, cloned(self.network.state_dict())
+            if on_progress is not None:
+                on_progress(Progress(done, self.steps, self.network.orders, mean, metric))
+        self.network.load_state_dict(weights)
+        self.network.eval()
+        return FineTuned(self.steps, best_step, before, best)
+
+    def _step(self, step: int) -> float:
+        recipe, settings = self.recipe, self.recipe.train
+        seed_step(recipe.seed, step, 0, self.device)
+        factor = learning_rate_factor(step, self.steps, settings.warmup)
+        for group, rate in zip(self.optimizer.param_groups, self.rates, strict=True):
+            group["lr"] = rate * factor
+        picked = batch_indices(recipe.seed, step, len(self.splits.train), settings.batch)
+        x, y, lengths = on_device(self.splits.train, picked, self.device)
+        self.network.train()
+        self.optimizer.zero_grad()
+        outputs, counted = relevant(recipe, self.network, x, lengths)
+        loss = loss_of_outputs(recipe, self.network, outputs, y, counted)
+        if self.teacher is not None:
+            taught = distillation_loss(recipe, self.teacher, self.network, x, lengths, outputs)
+            loss = (1 - self.teacher.weight) * loss + self.teacher.weight * taught
+        loss.backward()  # type: ignore[no-untyped-call]
+        torch.nn.utils.clip_grad_norm_(self.network.parameters(), settings.gradient_clip)
+        self.optimizer.step()
+        value = float(loss.detach())
+        if not value < float("inf"):
+            raise SsmithError(
+                f"the loss of fine-tuning stopped being finite at step {step + 1}; lower train.learning_rate"
+                f" in the recipe (now {settings.learning_rate:g}, times {RATE:g} here). Nothing was written"
+            )
+        return value
+
+    def _evaluation(self) -> Evaluation:
+        return evaluate(self.recipe, self.network, self.splits.validation, self.device)
+
+    def _better(self, a: Evaluation, b: Evaluation) -> bool:
+        """By the metric; by the loss where that ties. A loss that is not finite is never better."""
+        sign = 1 if self.recipe.task == "classification" else -1
+        return (sign * a.metric, -a.loss) > (sign * b.metric, -b.loss)
