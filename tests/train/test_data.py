@@ -69,6 +69,9 @@ def test_flexjoint_has_episodes_of_unequal_length_at_one_kilohertz(flexjoint):
     ("recipe", "change", "message"),
     [
         ("digits", "data.window=16", "data.window belongs to source"),
+        ("digits", "data.path=here", "data.path belongs to source"),
+        ("smnist", "data.validation=0.2", "data.validation belongs to source"),
+        ("smnist", "task=regression", '"smnist" is a classification task'),
         ("digits", "task=regression", '"digits" is a classification task'),
         ("flexjoint", "data.rate_hz=500", "simulated at 1000 Hz"),
         ("flexjoint", "task=classification", '"flexjoint" is a regression task'),
