@@ -183,9 +183,9 @@ def _pad(arrays: list[Any], steps: int) -> Any:
 
 
 def _refuse_file_settings(settings: DataSettings) -> None:
-    accepted = (
-        ("source", "rate_hz") if settings.source in ("digits", "flexjoint") else ("source", "rate_hz", "path")
-    )
+    accepted = ["source", "rate_hz"]
+    if settings.source not in ("digits", "flexjoint"):
+        accepted.append("path")
     for key, field in DataSettings.model_fields.items():
         if key not in accepted and getattr(settings, key) != field.default:
             raise InputError(
