@@ -37,7 +37,7 @@ def refit_output(states_gram: ArrayLike, cross: ArrayLike, ridge: float = 1e-6) 
         raise InputError("cross holds a value that is not finite; check the data it was summed over")
     if not 0.0 < ridge < np.inf:
         raise InputError(
-            f"ridge = {ridge}; unused states make the moment singular, so write a small number above 0, say 1e-6"
+            f"ridge = {ridge}; unused states make the moment singular, so write one above 0, say 1e-6"
         )
     size = x.shape[1]
     gram = checked_moment(states_gram, size, "states_gram", "cross has as many columns as there are states")
