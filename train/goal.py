@@ -13,6 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from itertools import pairwise
 from typing import Literal
 
 import numpy as np
@@ -20,6 +21,7 @@ from torch import nn
 
 from ssmith.cost import ModelCost
 from ssmith.errors import InputError
+from ssmith.ops import SSM, Affine
 from ssmith.recipe import CostKind, LayerSettings, ReduceSettings
 from ssmith.reduce.budget import Split, split_equal, split_marginal
 from ssmith.system import Real
@@ -201,6 +203,14 @@ def split_budget(
     tails = [mode_tails(sigma, power) for sigma in spectra]
     fixed = cost.fixed + sum(cost.layers[i](order) for i, order in decided.items())
     lost = sum(tails[i][order] for i, order in decided.items())
+    smallest = [min(goal.minimum(i), present[i]) for i in free]
+    least = fixed + sum(cost.layers[i](order) for i, order in zip(free, smallest, strict=True))
+    if limit < least:
+        raise InputError(
+            f"a budget of {limit:.10g} {cost.kind} is below the {least:.10g} that stay: {fixed:.10g} that no"
+            f" order changes and {least - fixed:.10g} for the layers at their smallest orders; allow at least"
+            f" {least:.10g}"
+        )
     rules = {"marginal": split_marginal, "equal": split_equal}
     found: list[Split] = []
     for name in rules if goal.split == "best" else (goal.split,):
@@ -209,7 +219,7 @@ def split_budget(
             [cost.layers[i] for i in free],
             limit,
             fixed=fixed,
-            minimum=tuple(min(goal.minimum(i), present[i]) for i in free),
+            minimum=tuple(smallest),
             multiple=goal.multiple,
         )
         orders = decided | dict(zip(free, share.orders, strict=True))
@@ -235,6 +245,10 @@ def module_cost(kind: CostKind, module: nn.Module) -> ModelCost:
         convert(module, "", draft)
     except InputError as error:
         raise InputError(f"a budget of {kind} counts what the frozen model holds, but {error}") from error
+    for op, after in pairwise(draft.ops):
+        if isinstance(op, Affine) and isinstance(after, SSM):
+            # At the start of training the shift may be zero; it will not be, and then the op stays.
+            draft.tensors[op.shift] = np.ones_like(draft.tensors[op.shift])
     folded = fold(draft)
     tensors = {name: array.astype(np.float32) for name, array in folded.tensors.items()}
     return ModelCost.of(kind, folded.ops, tensors)
