@@ -112,28 +112,46 @@ def _factor_by_eigenvalues(scaled: Real, name: str) -> Real:
 
 
 def _factor_from_source(lam: Complex, source: Real) -> Real:
-    r"""Pivoted Cholesky of the Gramian through its source, never forming it [KailathSayed1995].
+    """The planar factor (2N, k) through `cauchy_factor` of the 2N poles (λ, conj λ) and rows (b, conj b).
 
-    For the poles μ = (λ, conj λ) and source rows g = (b, conj b), the Gramian of the complex states is
-    P_jk = g_j g_k* / (1 - μ_j conj μ_k). Eliminating state i leaves a Gramian of the same kind, with
+    The real factor comes from a QR of [Re L, Im L], which has the same Gramian as L.
+    """
+    n = lam.shape[0]
+    b = source[:n] + 1j * source[n:]
+    lower = cauchy_factor(np.concatenate([lam, lam.conj()]), np.concatenate([b, b.conj()], axis=0))
+    planar = 0.5 * np.concatenate([lower[:n] + lower[n:], -1j * (lower[:n] - lower[n:])], axis=0)
+    stacked = np.concatenate([planar.real, planar.imag], axis=1)
+    triangle: Real = scipy.linalg.qr(stacked.T, mode="r")[0][: 2 * n]
+    return triangle.T
+
+
+def cauchy_factor(mu: Complex, source: Complex) -> Complex:
+    r"""Pivoted Cholesky of a Gramian through its source, never forming it [KailathSayed1995].
+
+    For poles μ and source rows g the Gramian is P_jk = g_j g_k* / (1 - μ_j conj μ_k). Eliminating state i
+    leaves a Gramian of the same kind, with
 
     .. math:: g_j \leftarrow g_j + (φ_j - 1)\, g_j v v^*, \quad v = g_i^* / \|g_i\|, \quad
               φ_j = \frac{μ_j - μ_i}{1 - μ_j \bar μ_i}
 
     where |φ| < 1, so nothing grows, and the factor is accurate to eps where one from P is to sqrt(eps).
-    The real factor comes from a QR of [Re L, Im L], which has the same Gramian as L.
+
+    Args:
+        mu: poles inside the unit circle, shape (n,).
+        source: g, shape (n, U).
+
+    Returns:
+        L with L Lᴴ = P, shape (n, k).
     """
-    n = lam.shape[0]
-    b = source[:n] + 1j * source[n:]
-    mu, g = np.concatenate([lam, lam.conj()]), np.concatenate([b, b.conj()], axis=0)
+    size, g = mu.shape[0], source.copy()
     gap = circle_gap(mu)
     variance = _row_squares(g) / gap
-    inverse = np.divide(1.0, variance, out=np.zeros(2 * n), where=variance > 0.0) / gap
+    inverse = np.divide(1.0, variance, out=np.zeros(size), where=variance > 0.0) / gap
     columns: list[Complex] = []
-    while len(columns) < 2 * n:
+    while len(columns) < size:
         left = _row_squares(g) * inverse  # what is left of each state's variance
         i = int(left.argmax())
-        if left[i] <= (2 * n * EPS) ** 2:
+        if left[i] <= (size * EPS) ** 2:
             break
         v = g[i].conj() / np.linalg.norm(g[i])
         along = g @ v
@@ -142,11 +160,7 @@ def _factor_from_source(lam: Complex, source: Real) -> Real:
         blaschke = (mu - mu[i]) / denominator
         g += ((blaschke - 1.0) * along)[:, None] * v.conj()
         g[i] = 0.0
-    lower = np.array(columns, dtype=np.complex128).reshape(-1, 2 * n).T
-    planar = 0.5 * np.concatenate([lower[:n] + lower[n:], -1j * (lower[:n] - lower[n:])], axis=0)
-    stacked = np.concatenate([planar.real, planar.imag], axis=1)
-    triangle: Real = scipy.linalg.qr(stacked.T, mode="r")[0][: 2 * n]
-    return triangle.T
+    return np.array(columns, dtype=np.complex128).reshape(-1, size).T
 
 
 def _row_squares(g: Complex) -> Real:
