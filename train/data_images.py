@@ -20,7 +20,6 @@ from ssmith.train.splits import Float32, Int64, SequenceSet, Splits, stratified
 UInt8 = NDArray[np.uint8]
 
 VALIDATION = 0.1  # share of the official training images, as in the literature
-LEVELS = (np.arange(256) / 255).astype(np.float32)
 _COUNTED_AT_ONCE = 1000  # images; bounds the memory that counting their bytes takes
 
 
@@ -109,7 +108,7 @@ def check_labels(labels: UInt8, classes: int, source: object) -> None:
 
 
 def _sequences(images: Images, picked: Int64) -> SequenceSet:
-    frames = LEVELS[images.pixels[picked]]
+    frames = np.divide(images.pixels[picked], np.float32(255), dtype=np.float32)
     return SequenceSet(tuple(frames), images.labels[picked].astype(np.int64))
 
 
@@ -124,7 +123,7 @@ def _statistics(pixels: UInt8, picked: Int64) -> tuple[Float32, Float32]:
         part = pixels[picked[first : first + _COUNTED_AT_ONCE]]
         for colour in range(colours):
             counts[colour] += np.bincount(part[:, :, colour].ravel(), minlength=256)
-    levels = LEVELS.astype(np.float64)
+    levels = np.arange(256) / 255
     total = counts.sum(1)
     mean = counts @ levels / total
     std = np.sqrt((counts * (levels - mean[:, None]) ** 2).sum(1) / total)
