@@ -21,7 +21,7 @@ from ssmith.reduce.measured import Measured as Measured
 from ssmith.reduce.measured import measured_factors
 from ssmith.reduce.planar import require_single
 from ssmith.reduce.published import complex_truncation
-from ssmith.reduce.reduction import Reduction, unchanged
+from ssmith.reduce.reduction import NOTHING_TO_BALANCE, Reduction, unchanged
 from ssmith.reduce.selection import modal_truncation, mode_gains
 from ssmith.system import System
 
@@ -167,8 +167,7 @@ def reduce_system(
     )
     reduction = truncated(system, factors, extent, exact=chosen.bound)
     if not reduction.singular_values.any():
-        note = "skipped: on the data no state was both reached and of any effect on the outputs"
-        return unchanged(system, reduction.singular_values, note)
+        return unchanged(system, reduction.singular_values, NOTHING_TO_BALANCE)
     return _promised(system, replace(reduction, notes=(*reduction.notes, *notes)), chosen)
 
 

@@ -6,21 +6,17 @@ outputs and inputs that the layer has; `balanced_truncation` balances the real o
 
 from __future__ import annotations
 
-import math
-
 import numpy as np
 import scipy.linalg
 
 from ssmith.reduce.cut import stabilised
 from ssmith.reduce.extent import Extent
-from ssmith.reduce.gramians import stein_denominators
+from ssmith.reduce.factors import EPS, cauchy_factor
 from ssmith.reduce.hankel import tails
 from ssmith.reduce.modal import DiagonalForm
 from ssmith.reduce.planar import require_single
-from ssmith.reduce.reduction import Reduction, reduced, unchanged
+from ssmith.reduce.reduction import NOTHING_TO_BALANCE, Reduction, reduced, unchanged
 from ssmith.system import Complex, System
-
-EPS = float(np.finfo(np.float64).eps)
 
 
 def complex_truncation(system: System, extent: Extent) -> Reduction:
@@ -31,7 +27,7 @@ def complex_truncation(system: System, extent: Extent) -> Reduction:
 
     As published: a tolerance counts Σσ, any r may be cut at, the eigenvectors have unit norm and nothing is
     rescaled, nor is float32 storage looked at. Stable, and ‖G - G_r‖∞ ≤ 2 Σ_{j>r} σ_j also for the real
-    part. The square root method replaces the reference's matrix square roots and inverse: the same system.
+    part. The square-root method stands for the reference's matrix square roots and inverse: the same system.
 
     The result's `singular_values` hold each σ_j twice, as the real system of order 2N with all real and
     imaginary parts as inputs and outputs has them; `tail` is over those 2N values.
@@ -40,18 +36,21 @@ def complex_truncation(system: System, extent: Extent) -> Reduction:
         InputError: leading dimensions.
     """
     require_single(system)
-    reach, see = _factors(system)
+    reach = cauchy_factor(system.lam, system.B)
+    see = cauchy_factor(system.lam.conj(), system.C.conj().T)
     left, values, right = scipy.linalg.svd(see.conj().T @ reach, full_matrices=False)
-    rank = int(np.count_nonzero(values > EPS * np.linalg.norm(np.abs(see).T @ np.abs(reach))))
+    rounding = float(EPS * np.linalg.norm(np.abs(see).T @ np.abs(reach)))
+    rank = int(np.count_nonzero(values > rounding))
     sigma = np.repeat(np.pad(values[:rank], (0, system.order - rank)), 2)
-    slack = _lost(reach, see)
     if extent.order is not None:
         modes = int(extent.order)
     else:
-        modes = -(-extent.real_order(system, sigma, 1, 1.0, 2.0 * system.order * slack) // 2)
+        modes = -(-extent.real_order(system, sigma, 1, 1.0, 2.0 * system.order * rounding) // 2)
     slots = extent.slots(modes)
     if slots >= system.order:
         return unchanged(system, sigma, f"nothing to cut: {slots} of {system.order} modes stay")
+    if rank == 0:
+        return unchanged(system, sigma, NOTHING_TO_BALANCE)
     r = min(slots, rank)
     scale = 1.0 / np.sqrt(values[:r])
     form = _diagonal(system, reach @ right[:r].conj().T * scale, (see @ left[:, :r] * scale).conj().T)
@@ -66,34 +65,11 @@ def complex_truncation(system: System, extent: Extent) -> Reduction:
         slots,
         real_order=2 * r,
         singular_values=sigma,
-        error_bound=tail + 2.0 * (system.order - r) * slack if not clamped else np.nan,
+        error_bound=tail + 2.0 * (system.order - r) * rounding if not clamped else np.nan,
         tail=tail,
         spent=tail / total if total > 0.0 else 0.0,
         clamped=clamped,
     )
-
-
-def _factors(system: System) -> tuple[Complex, Complex]:
-    """L_P and L_Q with L Lᴴ the complex Gramians, each (N, ·)."""
-    lam, b, c = system.lam, system.B, system.C
-    p = (b @ b.conj().T) / stein_denominators(lam, lam)
-    q = (c.conj().T @ c) / stein_denominators(lam.conj(), lam.conj())
-    return _root(p), _root(q)
-
-
-def _root(gramian: Complex) -> Complex:
-    """L with L Lᴴ ≈ the Gramian, directions at rounding level left out."""
-    values, vectors = np.linalg.eigh(gramian)
-    kept = values > values[-1] * values.size * EPS
-    root: Complex = vectors[:, kept] * np.sqrt(values[kept])
-    return root
-
-
-def _lost(reach: Complex, see: Complex) -> float:
-    """How far a σ may be off: what leaving out directions of size n eps in P and Q does to a square root."""
-    size = reach.shape[0]
-    largest = [float(np.abs(low).max(initial=0.0)) for low in (reach, see)]
-    return float(size * math.sqrt(EPS) * largest[0] * largest[1])
 
 
 def _diagonal(system: System, to_full: Complex, to_reduced: Complex) -> DiagonalForm | None:

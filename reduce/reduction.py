@@ -10,6 +10,9 @@ from ssmith.reduce.modal import DiagonalForm
 from ssmith.system import Real, System
 
 
+NOTHING_TO_BALANCE = "skipped: no state is both reached and of any effect on the outputs; nothing to balance"
+
+
 @dataclass(frozen=True, eq=False)
 class Reduction:
     """A reduced system and what is known about it.
