@@ -150,27 +150,84 @@ def report(run_folder: RunArgument, as_json: JsonOption = False) -> None:
 
 
 @app.command(
-    epilog="Examples: ssmith reduce m.ssm --order 8 · ssmith reduce m.ssm --tolerance 0.01 --data digits"
+    epilog="Examples: ssmith reduce m.ssm --order 8 · ssmith reduce m.ssm --max-loss 0.05 --data digits · "
+    "ssmith reduce m.ssm --sweep --data digits"
 )
 def reduce(
     bundle: Annotated[Path, typer.Argument(help="A bundle NAME.ssm.")],
     order: Annotated[int | None, typer.Option(help="States to keep in each layer.")] = None,
-    tolerance: Annotated[float | None, typer.Option(help="Share of the spectrum that may go.")] = None,
+    tolerance: Annotated[
+        float | None, typer.Option(help="Share of each layer's spectrum that may go, e.g. 0.001.")
+    ] = None,
+    bound: Annotated[
+        float | None,
+        typer.Option(help="Guaranteed error of each layer, as a share of its largest gain, e.g. 0.05."),
+    ] = None,
+    max_loss: Annotated[
+        float | None,
+        typer.Option(help="Relative rise of the held-out loss that may be paid, e.g. 0.01. Needs --data."),
+    ] = None,
+    max_states: Annotated[int | None, typer.Option(help="States of all layers together.")] = None,
+    max_parameters: Annotated[int | None, typer.Option(help="Numbers in the whole model.")] = None,
+    max_macs: Annotated[
+        int | None, typer.Option(help="Multiply-accumulates of the whole model, per frame.")
+    ] = None,
+    max_bytes: Annotated[int | None, typer.Option(help="Bytes of the whole model's float32 weights.")] = None,
+    orders: Annotated[
+        str | None,
+        typer.Option(metavar="N,N,…", help="Several orders in one bundle; with --sweep the curve's points."),
+    ] = None,
+    sweep: Annotated[
+        bool, typer.Option("--sweep", help="Draw what is left at every order: JSON and SVG, no bundle.")
+    ] = False,
     data: Annotated[
         str | None,
         typer.Option(help="Recipe whose data shows which states matter; without it, white noise is assumed."),
     ] = None,
+    criterion: Annotated[
+        str | None,
+        typer.Option(
+            help="task-aware (default with --data), empirical, weighted, gradient, exact (default without),"
+            " modal, complex."
+        ),
+    ] = None,
+    refit: Annotated[
+        bool, typer.Option("--refit", help="Fit C of each cut layer to what the layer said before.")
+    ] = False,
+    fine_tune: Annotated[
+        int | None, typer.Option(metavar="STEPS", help="Train so many steps after the cut. Needs --data.")
+    ] = None,
+    distill: Annotated[
+        bool, typer.Option("--distill", help="While fine-tuning, learn from the model before the cut too.")
+    ] = False,
+    multiple: Annotated[int, typer.Option(help="Round orders up to a multiple of this, for SIMD.")] = 1,
     target: Annotated[
-        Path | None, typer.Option("--out", help="New bundle; default NAME-reduced.ssm.")
+        Path | None,
+        typer.Option("--out", help="New bundle; default NAME-reduced.ssm (a sweep: NAME-sweep.json)."),
     ] = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Cut a finished model, without training: bundle → smaller bundle."""
-    from ssmith import standalone
+    """Cut a finished model: bundle → smaller bundle. Give one goal, or --orders, or --sweep."""
+    from ssmith import reduction
 
-    target = target or bundle.with_name(f"{bundle.stem}-reduced.ssm")
-    result = standalone.reduce_bundle(bundle, target, order=order, tolerance=tolerance, data=data)
-    _show(result, as_json, title=str(target))
+    budgets = {"states": max_states, "parameters": max_parameters, "macs": max_macs, "bytes": max_bytes}
+    options = reduction.Options(
+        order=order,
+        tolerance=tolerance,
+        bound=bound,
+        max_loss=max_loss,
+        budgets={kind: limit for kind in reduction.BUDGETS if (limit := budgets[kind]) is not None},
+        orders=reduction.parse_orders(orders),
+        sweep=sweep,
+        data=data,
+        criterion=criterion,
+        refit=refit,
+        fine_tune=fine_tune,
+        distill=distill,
+        multiple=multiple,
+    )
+    result = reduction.reduce_bundle(bundle, target, options, quiet=as_json)
+    _show(result, as_json, title=f"reduce {bundle}")
 
 
 @app.command(epilog="Example: ssmith new --data recordings/ --out mine.toml")
@@ -275,11 +332,23 @@ def _show(facts: dict[str, Any], as_json: bool, *, title: str) -> None:
         _print_json(facts)
         return
     table = Table(title=escape(title), show_header=False, title_justify="left")
+    alike = {key: rows for key, value in facts.items() if (rows := _alike(value))}
     for key, value in facts.items():
-        rows = value if isinstance(value, list) else [value]
-        for i, row in enumerate(rows):
-            table.add_row(key.replace("_", " ") if i == 0 else "", escape(_text(row)))
+        for i, row in enumerate([] if key in alike else value if isinstance(value, list) else [value]):
+            title = key if "." in key else key.replace("_", " ")  # a file keeps its name
+            table.add_row(escape(title) if i == 0 else "", escape(_text(row)))
     out.print(table)
+    for key, rows in alike.items():
+        columns = Table(*(name.replace("_", " ") for name in rows[0]), title=key, title_justify="left")
+        for row in rows:
+            columns.add_row(*(escape(_text(cell)) for cell in row.values()))
+        out.print(columns)
+
+
+def _alike(value: Any) -> list[dict[str, Any]]:
+    """Several rows that have the same columns; else nothing."""
+    rows = value if isinstance(value, list) and all(isinstance(row, dict) for row in value) else []
+    return rows if len(rows) > 1 and len({tuple(row) for row in rows}) == 1 else []
 
 
 def _text(value: Any) -> str:
@@ -297,7 +366,7 @@ def main() -> None:
         sys.exit(error.exit_code)
     except SystemExit as stop:
         if stop.code == INTERRUPTED:
-            err.print("stopped; the same command goes on from here")
+            err.print("stopped; the same command goes on from what is done")
         raise
 
 

@@ -1,4 +1,4 @@
-"""The verbs that work on single files outside a run: export, verify, reduce, new, devices."""
+"""The verbs that work on single files outside a run: export, verify, new, devices; `reduction` has reduce."""
 
 from __future__ import annotations
 
@@ -10,7 +10,6 @@ from ssmith import stages
 from ssmith.bundle import Bundle
 from ssmith.errors import InputError
 from ssmith.files import write_atomic
-from ssmith.recipe import Recipe
 
 Facts = dict[str, Any]
 
@@ -22,9 +21,10 @@ def export_bundle(bundle: Path, folder: Path, *, opset: int = 20) -> Facts:
         SsmithError: an artifact does not compute what the model computes.
     """
     model = Bundle.read(bundle)
-    files = stages.lower(model, folder, ("onnx", "c99"), opset=opset)
+    formats, left_out = stages.writable(("onnx", "c99"))
+    files = stages.lower(model, folder, formats, opset=opset)
     sizes: Facts = {str(path): path.stat().st_size for path in files}
-    return sizes | stages.require_equal(stages.prove(folder, model))
+    return sizes | left_out | stages.require_equal(stages.prove(folder, model))
 
 
 def verify_artifacts(folder: Path, bundle: Path) -> Facts:
@@ -34,32 +34,6 @@ def verify_artifacts(folder: Path, bundle: Path) -> Facts:
         SsmithError: an artifact does not compute what the model computes.
     """
     return stages.require_equal(stages.prove(folder, Bundle.read(bundle)))
-
-
-def reduce_bundle(
-    source: Path, target: Path, *, order: int | None, tolerance: float | None, data: str | None
-) -> Facts:
-    """Cut a frozen model to an order or a tolerance, with statistics from a recipe's data or without.
-
-    Raises:
-        InputError: not one of order and tolerance, or the data does not fit the model.
-    """
-    if (order is None) == (tolerance is None):
-        raise InputError("give --order STATES or --tolerance SHARE, one of them: it says how far to cut")
-    stages.need("train", "torch", "scipy")
-    from ssmith.train.posthoc import reduce_posthoc
-
-    bundle = Bundle.read(source)
-    recipe = None if data is None else Recipe.load(data)
-    reduced, cuts = reduce_posthoc(bundle, order=order, tolerance=tolerance, recipe=recipe)
-    reduced.write(target)
-    return {
-        "bundle": str(target),
-        "bytes": f"{source.stat().st_size} -> {target.stat().st_size}",
-        "cuts": [
-            {"layer": cut["layer"], "order": f"{cut['order_before']} -> {cut['order_after']}"} for cut in cuts
-        ],
-    }
 
 
 def propose_recipe(data: Path, target: Path) -> list[str]:

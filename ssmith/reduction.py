@@ -1,0 +1,210 @@
+"""`ssmith reduce`: options that go together, one of three kinds of work, files written at the end."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, get_args
+
+from ssmith import stages
+from ssmith.bundle import Bundle
+from ssmith.errors import InputError
+from ssmith.files import write_atomic
+from ssmith.recipe import CostKind, CriterionName, Recipe
+
+if TYPE_CHECKING:
+    from ssmith.train.posthoc import Reduced, Request
+
+Facts = dict[str, Any]
+BUDGETS: tuple[CostKind, ...] = get_args(CostKind)
+CRITERIA: tuple[CriterionName, ...] = get_args(CriterionName)
+
+
+@dataclass(frozen=True)
+class Options:
+    """What the command line says about a reduction; None and False where it says nothing.
+
+    Attributes:
+        order, tolerance, bound, max_loss: goals, see `ssmith.train.goal.Goal`.
+        budgets: kind → limit, of those that are given.
+        orders: several orders, for one bundle or for a sweep.
+        sweep: draw the curve over the order in place of a bundle.
+        data: recipe whose data to use.
+        criterion: which states matter.
+        refit, fine_tune, distill: see `ssmith.train.posthoc.Request`.
+        multiple: orders are rounded up to a multiple of this.
+
+    Raises:
+        InputError: options that contradict each other, or not one goal.
+    """
+
+    order: int | None = None
+    tolerance: float | None = None
+    bound: float | None = None
+    max_loss: float | None = None
+    budgets: Mapping[CostKind, int] | None = None
+    orders: tuple[int, ...] = ()
+    sweep: bool = False
+    data: str | None = None
+    criterion: str | None = None
+    refit: bool = False
+    fine_tune: int | None = None
+    distill: bool = False
+    multiple: int = 1
+
+    def __post_init__(self) -> None:
+        if self.criterion is not None and self.criterion not in CRITERIA:
+            raise InputError(f"--criterion {self.criterion}: write one of {', '.join(CRITERIA)}")
+        if self.multiple < 1:
+            raise InputError(f"--multiple {self.multiple}: orders are rounded up to it, so write 1 or more")
+        if self.fine_tune is not None and self.fine_tune < 1:
+            raise InputError(f"--fine-tune {self.fine_tune}: it counts training steps, so write 1 or more")
+        goals = self.goals
+        if self.sweep:
+            others = [*goals, *(["--fine-tune"] if self.fine_tune else [])]
+            if others:
+                raise InputError(
+                    f"--sweep and {others[0]}: a sweep cuts to every order and trains nothing; give --sweep"
+                    " alone, or with --orders to choose the points"
+                )
+        elif self.orders and goals:
+            raise InputError(f"--orders and {goals[0]}: each says how far to cut, so keep one of them")
+        elif not self.orders and len(goals) != 1:
+            raise InputError(
+                f"{' and '.join(goals) or 'no goal'} given; one goal says how far to cut: --order STATES,"
+                " --tolerance SHARE, --bound SHARE, --max-loss RISE or a budget such as --max-bytes; or"
+                " --orders for several orders, --sweep for the curve over all"
+            )
+
+    @property
+    def goals(self) -> list[str]:
+        """The goals that are given, as options."""
+        single = {
+            "--order": self.order,
+            "--tolerance": self.tolerance,
+            "--bound": self.bound,
+            "--max-loss": self.max_loss,
+        }
+        given = [name for name, value in single.items() if value is not None]
+        return given + [f"--max-{kind}" for kind in self.budgets or {}]
+
+
+def parse_orders(text: str | None) -> tuple[int, ...]:
+    """``32,16,8`` as numbers; nothing for None.
+
+    Raises:
+        InputError: something else stands there.
+    """
+    if text is None:
+        return ()
+    parts = [part.strip() for part in text.split(",")]
+    if not all(part.isdigit() and int(part) > 0 for part in parts):
+        raise InputError(f"--orders {text}: write whole numbers from 1, for instance --orders 32,16,8")
+    return tuple(int(part) for part in parts)
+
+
+def reduce_bundle(source: Path, target: Path | None, options: Options, *, quiet: bool = False) -> Facts:
+    """Cut a frozen model as the options say, and write what comes out; an interrupt leaves nothing behind.
+
+    Args:
+        source: a bundle.
+        target: the new bundle, default NAME-reduced.ssm; for a sweep its JSON, default NAME-sweep.json.
+        options: what to do.
+        quiet: no progress on stderr.
+
+    Raises:
+        InputError: the options do not fit the model or the data.
+        SsmithError: the goal was not reached.
+    """
+    bundle = Bundle.read(source)
+    recipe = None if options.data is None else Recipe.load(options.data)
+    stages.need("train", "torch", "lightning_fabric", "scipy")
+    if options.sweep:
+        stages.need("report", "matplotlib")
+        target = target or source.with_name(f"{source.stem}-sweep.json")
+        return _sweep(bundle, target, options, recipe, quiet)
+    target = target or source.with_name(f"{source.stem}-reduced.ssm")
+    reduced = _reduce(bundle, options, recipe, quiet)
+    reduced.bundle.write(target)
+    return {
+        "bundle": str(target),
+        "bytes": f"{source.stat().st_size} -> {target.stat().st_size}",
+        **_known(reduced.facts),
+        "cuts": [_cut(row) for row in reduced.cuts],
+        **({"probes": [_known(probe) for probe in reduced.probes]} if len(reduced.probes) > 1 else {}),
+    }
+
+
+def _reduce(bundle: Bundle, options: Options, recipe: Recipe | None, quiet: bool) -> Reduced:
+    from ssmith.train.posthoc import reduce_posthoc, reduce_to_orders
+    from ssmith.train.progress import show_progress
+
+    def say(text: str) -> None:
+        stages.tell(text, quiet)
+
+    with show_progress("  fine-tuning", quiet=quiet or not options.fine_tune) as progress:
+        request = _request(options)
+        if options.orders:
+            return reduce_to_orders(bundle, options.orders, request, recipe, say=say, on_progress=progress)
+        return reduce_posthoc(bundle, request, recipe, say=say, on_progress=progress)
+
+
+def _sweep(bundle: Bundle, target: Path, options: Options, recipe: Recipe | None, quiet: bool) -> Facts:
+    from ssmith.report_sweep import sweep_plot
+    from ssmith.train.progress import show_progress
+    from ssmith.train.sweep import sweep
+
+    if target.suffix != ".json":
+        raise InputError(f"--out {target}: a sweep writes NAME.json and NAME.svg, so end it in .json")
+    with show_progress("  sweep", quiet=quiet) as progress:
+        document = sweep(
+            bundle, target, _request(options), recipe, orders=options.orders or None, on_progress=progress
+        )
+    plot = target.with_suffix(".svg")
+    write_atomic(plot, sweep_plot(document).encode())
+    columns = ("order", "loss", "metric", "output_error", "predicted_change", "weight_bytes")
+    return {
+        "curve": str(target),
+        "plot": str(plot),
+        "criterion": document["criterion"],
+        **({"metric": document["metric"]} if document["metric"] else {}),
+        "points": [_known({key: point[key] for key in columns}) for point in document["points"]],
+        "marks": [f"{mark['order']}: {mark['meaning']}" for mark in document["marks"]],
+    }
+
+
+def _request(options: Options) -> Request:
+    from ssmith.train.goal import Goal
+    from ssmith.train.posthoc import Request
+
+    budgets = [(kind, float(limit)) for kind, limit in (options.budgets or {}).items()]
+    goal = Goal(
+        order=options.order,
+        tolerance=options.tolerance,
+        bound=options.bound,
+        max_loss=options.max_loss,
+        max_cost=budgets[0] if budgets else None,
+        multiple=options.multiple,
+    )
+    criterion = next((name for name in CRITERIA if name == options.criterion), None)
+    return Request(goal, criterion, options.refit, options.fine_tune or 0, options.distill)
+
+
+def _cut(row: Mapping[str, Any]) -> Facts:
+    """What a user wants to know of one layer's cut."""
+    facts = {"layer": row["layer"], "order": f"{row['order_before']} -> {row['order_after']}"}
+    keys = ("loss_before", "loss_after", "metric_before", "metric_after", "output_error", "error_bound")
+    facts |= _known({key: row.get(key) for key in keys})
+    notes = dict.fromkeys([*([] if row["accepted"] else [row["reason"]]), *row["notes"]])
+    return facts | ({"notes": "; ".join(notes)} if notes else {})
+
+
+def _known(facts: Mapping[str, Any]) -> Facts:
+    """Without what is not known: None, and numbers that are not finite."""
+
+    def known(value: Any) -> bool:
+        return value is not None and not (isinstance(value, float) and not math.isfinite(value))
+
+    return {key: value for key, value in facts.items() if known(value)}
