@@ -19,7 +19,7 @@ from ssmith.errors import InputError, MissingToolError, first_problem
 from ssmith.files import write_atomic
 from ssmith.measurement import Measurement
 from ssmith.report_bundles import bundle_cuts, bundle_rows, readable_bundles
-from ssmith.report_cuts import CutRow, ReductionPlan, plan_of
+from ssmith.report_cuts import CutRow, ReductionPlan, SpectrumRow, plan_of
 from ssmith.report_data import (
     ArtifactRow,
     Comparison,
@@ -35,12 +35,13 @@ T = TypeVar("T")
 _WHERE: dict[Section, tuple[str, ...]] = {
     "training": ("train/metrics.jsonl", "metrics.jsonl"),
     "cuts": ("train/cuts.json", "cuts.json"),
+    "spectra": ("train/spectra.json", "spectra.json"),
     "comparison": ("compare.json",),
     "artifacts": ("artifacts/manifest.json", "manifest.json"),
     "parity": ("parity.json",),
     "measurements": ("measurements.json",),
 }
-_VERB: dict[Section, str] = {
+_VERB: dict[Section, str] = {  # spectra are looked at by one schedule only, so their absence is no news
     "training": "ssmith train",
     "cuts": "ssmith train",
     "comparison": "ssmith run",
@@ -90,6 +91,7 @@ def build_report(run_folder: Path) -> ReportData:
         training=training,
         plan=_plan(recipe),
         cuts=cuts,
+        spectra=part("spectra", list[SpectrumRow]),
         bundles=rows,
         guarantees=_guarantees([*(cuts or []), *(cut for row in rows for cut in row.cuts)]),
         comparison=comparison,
@@ -145,6 +147,8 @@ def _read_part(
     problems: dict[Section, str],
 ) -> Any:
     path = next((folder / name for name in _WHERE[section] if (folder / name).is_file()), None)
+    if path is None and section not in _VERB:
+        return None
     if path is None:
         problems[section] = f"not run: there is no {_WHERE[section][0]}; `{_VERB[section]}` writes it"
         return None

@@ -7,9 +7,9 @@ from __future__ import annotations
 
 import math
 import re
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
 # These criteria look at the system alone, so their certificates add singular values, not their squares.
 SYSTEM_ONLY = ("exact", "complex", "modal")
@@ -23,12 +23,30 @@ class _Record(BaseModel):
     model_config = RECORD
 
 
+def layer_index(layer: Any) -> Any:
+    """The number in a layer's name: ``blocks.0.ssm`` is layer 0."""
+    found = re.search(r"\d+", layer) if isinstance(layer, str) else None
+    return int(found.group()) if found else layer
+
+
+Layer = Annotated[int, BeforeValidator(layer_index), Field(ge=0)]
+
+
+class SpectrumRow(_Record):
+    """One look at a layer's spectrum while waiting for it to settle; an entry of ``spectra.json``."""
+
+    step: int = Field(ge=0)
+    layer: Layer
+    order: int = Field(ge=1)
+    change: float | None = None
+
+
 class CutRow(_Record):
     """One attempt to cut one layer; an entry of ``cuts.json``, or of a bundle's reduction history."""
 
     step: int = Field(ge=0)
     attempt: int | None = None
-    layer: int = Field(ge=0)
+    layer: Layer
     order_before: int = Field(ge=1)
     order_after: int = Field(ge=1)
     singular_values: list[float]
@@ -45,12 +63,6 @@ class CutRow(_Record):
     accepted: bool
     reason: str = ""
     notes: list[str] = []
-
-    @field_validator("layer", mode="before")
-    @classmethod
-    def _index(cls, layer: Any) -> Any:
-        found = re.search(r"\d+", layer) if isinstance(layer, str) else None
-        return int(found.group()) if found else layer  # blocks.0.ssm is layer 0
 
     @property
     def outcome(self) -> Literal["kept", "undone", "not cut"]:

@@ -11,9 +11,9 @@ from typing import Literal
 from pydantic import AliasChoices, BaseModel, Field
 
 from ssmith.measurement import Measurement
-from ssmith.report_cuts import RECORD, BundleRow, CutRow, ReductionPlan
+from ssmith.report_cuts import RECORD, BundleRow, CutRow, ReductionPlan, SpectrumRow
 
-Section = Literal["training", "cuts", "comparison", "artifacts", "parity", "measurements"]
+Section = Literal["training", "cuts", "spectra", "comparison", "artifacts", "parity", "measurements"]
 
 
 class _Record(BaseModel):
@@ -122,6 +122,7 @@ class ReportData(_Record):
     training: list[TrainingRow] | None = None
     plan: ReductionPlan | None = None
     cuts: list[CutRow] | None = None
+    spectra: list[SpectrumRow] | None = None
     bundles: list[BundleRow] = []
     guarantees: dict[str, str] = {}
     comparison: Comparison | None = None

@@ -102,6 +102,8 @@ def _plots(data: ReportData) -> dict[str, str]:
     if any(row.validation_metric is not None for row in training):
         name = {"accuracy": "accuracy", "nrmse": "NRMSE"}.get(data.summary.metric or "", "metric")
         drawn["metric"] = plots.metric_plot(training, cuts, metric=name)
+    if any(row.change for row in data.spectra or []):
+        drawn["settling"] = plots.settling_plot(data.spectra or [], cuts)
     if data.comparison and data.comparison.rows:
         drawn["comparison"] = plots.comparison_plot(data.comparison)
     timings = [(m.backend, m.timing) for m in data.measurements or [] if m.timing]

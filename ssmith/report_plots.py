@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from typing import Any, Literal
 
 from ssmith.measurement import Timing
-from ssmith.report_cuts import CutRow
+from ssmith.report_cuts import CutRow, SpectrumRow
 from ssmith.report_data import Comparison, TrainingRow
 from ssmith.report_svg import INK, LOST, SERIES, SOFT, series_color, svg
 
@@ -126,6 +126,28 @@ def prediction_plot(cuts: Sequence[CutRow], measure: Measure, where: str) -> str
 
     title = f"Predicted and measured, {where}: {unit} of {len(points)} cuts"
     return svg(f"{measure} {where}", title, draw, width=3.3, height=2.2)
+
+
+def settling_plot(spectra: Sequence[SpectrumRow], cuts: Sequence[CutRow]) -> str:
+    """How much of each layer's spectrum had moved since the look before, with the cuts as vertical lines."""
+    known = [(s.layer, s.step, 100 * s.change) for s in spectra if s.change]
+
+    def draw(axes: Any) -> None:
+        axes.set_yscale("log")
+        ends: list[tuple[float, str, str]] = []
+        for layer in sorted({layer for layer, _, _ in known}):
+            points = [(step, change) for i, step, change in known if i == layer]
+            color = series_color(layer)
+            axes.plot(*_columns(points), "o-", color=color, ms=3, lw=1.2)
+            ends.append((points[-1][1], f"layer {layer + 1}", color))
+        _mark_cuts(axes, cuts)
+        _log_ticks(axes.yaxis, _percent_tick)
+        axes.set_xlabel("training step")
+        axes.set_ylabel("spectrum moved by")
+        if len(ends) <= NAMED_LAYERS:
+            _label_ends(axes, ends)
+
+    return svg("settling", "How much each layer's spectrum still moved", draw, height=2.0)
 
 
 def predicted_and_measured(cut: CutRow, measure: Measure) -> tuple[float, float] | None:

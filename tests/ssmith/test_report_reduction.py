@@ -105,6 +105,25 @@ def test_several_orders_in_one_bundle_are_several_models(tmp_path):
     assert "Models in the bundles" in words(render_html(build_report(tmp_path)))
 
 
+def test_looks_at_a_spectrum_are_drawn_and_their_absence_is_no_problem(tmp_path):
+    run = write_run(tmp_path)
+    assert build_report(run).spectra is None
+    assert "spectra" not in build_report(run).problems
+    looks = [
+        {"step": 100 * i, "layer": f"blocks.{layer}.ssm", "order": 64, "change": 0.3 / i if i > 1 else None}
+        for i in range(1, 9)
+        for layer in range(2)
+    ]
+    (run / "train" / "spectra.json").write_text(json.dumps(looks))
+    data = build_report(run)
+    assert [(s.step, s.layer) for s in data.spectra or []][:3] == [(100, 0), (100, 1), (200, 0)]
+    assert "How much each layer&#39;s spectrum still moved" in render_html(data).replace("&#x27;", "&#39;")
+    (run / "train" / "spectra.json").write_text("[3]")
+    broken = build_report(run)
+    assert list(broken.problems) == ["spectra"]
+    assert broken.problems["spectra"] in words(render_html(broken))
+
+
 def test_the_page_of_old_records_says_what_they_know(tmp_path):
     run = write_run(tmp_path)
     new = ("output_error", "h2_error", "hinf_error", "stable", "clamped", "notes", "attempt")
