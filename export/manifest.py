@@ -11,7 +11,7 @@ from ssmith import __version__
 from ssmith.bundle import Bundle
 from ssmith.errors import InputError
 from ssmith.files import sha256, write_atomic
-from ssmith.runtime.artifacts import ENGINE, MANIFEST, Artifact, Kind, Manifest
+from ssmith.runtime.artifacts import ENGINE, MANIFEST, Artifact, Kind, Manifest, Variant
 
 _HOW: dict[Kind, str] = {
     "onnx-step": "one frame a call, states as inputs and outputs, built from the op list",
@@ -27,7 +27,7 @@ def write_manifest(bundle: Bundle, folder: Path, paths: Iterable[Path]) -> Manif
     """Describe the files that the exporters wrote, and write ``manifest.json`` beside them.
 
     Args:
-        bundle: the model they were made from.
+        bundle: the model they were made from; its variants are listed, and lie in folders of their own.
         folder: the artifact folder.
         paths: the files, all inside ``folder``.
 
@@ -42,6 +42,8 @@ def write_manifest(bundle: Bundle, folder: Path, paths: Iterable[Path]) -> Manif
         name=bundle.name,
         bundle_sha256=bundle.sha256,
         period_s=bundle.meta.period_s,
+        order=bundle.order,
+        variants=tuple(Variant(order=v.order, bundle_sha256=v.sha256) for v in bundle.variants),
         files=files,
         toolchain=_toolchain(files),
     )

@@ -1,7 +1,8 @@
 """The artifact folder as read by everyone: ``manifest.json`` says what lies in it.
 
 The folder may come from anywhere: every path must stay inside it and every file must be the one
-the manifest describes. ``export.manifest`` writes the same models.
+the manifest describes. ``export.manifest`` writes the same models. A bundle of several orders has
+the main model's files in the folder and those of each variant in ``orderN/``, with its own manifest.
 """
 
 from __future__ import annotations
@@ -41,6 +42,14 @@ class Artifact(BaseModel):
         return path
 
 
+class Variant(BaseModel):
+    """The same model at another order, in the sub-folder ``orderN``."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+    order: int = Field(ge=1)
+    bundle_sha256: str = Field(pattern=r"^[0-9a-f]{64}$")
+
+
 class Manifest(BaseModel):
     """What lies in an artifact folder and which model it was made from."""
 
@@ -49,8 +58,10 @@ class Manifest(BaseModel):
     name: str = Field(pattern=r"^[a-z][a-z0-9_]*$", max_length=40)
     bundle_sha256: str = Field(pattern=r"^[0-9a-f]{64}$")
     period_s: float | None = Field(default=None, gt=0)
+    order: int | None = Field(default=None, ge=0)  # largest N of an SSM layer; None: not recorded
     files: tuple[Artifact, ...]
     toolchain: dict[str, str] = {}
+    variants: tuple[Variant, ...] = Field(default=(), max_length=64)
 
     def first(self, *kinds: Kind) -> Artifact | None:
         """The first file of one of these kinds, kinds in order of preference."""
@@ -78,6 +89,35 @@ def read_manifest(folder: Path) -> Manifest:
         raise InputError(
             f"{path} is not a usable manifest ({first_problem(error)}); run `ssmith export` again"
         ) from error
+
+
+def variant_folder(folder: Path, order: int) -> Path:
+    """Where the files of one variant lie."""
+    return folder / f"order{order}"
+
+
+def at_order(folder: Path, manifest: Manifest, order: int) -> tuple[Path, Manifest]:
+    """The folder and the manifest of the model at one order.
+
+    Raises:
+        InputError: no such order (the message lists those there are), or the variant's folder holds
+            something else than ``manifest`` says.
+    """
+    if order == manifest.order:
+        return folder, manifest
+    variant = next((v for v in manifest.variants if v.order == order), None)
+    if variant is None:
+        known = [str(n) for n in (manifest.order, *(v.order for v in manifest.variants)) if n is not None]
+        raise InputError(
+            f"{folder} holds no model of order {order}; it holds order {' and '.join(known) or 'unknown'}"
+        )
+    place = variant_folder(folder, order)
+    found = read_manifest(place)
+    if (found.order, found.bundle_sha256) != (order, variant.bundle_sha256):
+        raise InputError(
+            f"{place} was made from another model than {folder / MANIFEST} says; run `ssmith export` again"
+        )
+    return place, found
 
 
 def verified(folder: Path, artifact: Artifact) -> Path:

@@ -216,6 +216,7 @@ def describe(bundle: Bundle) -> dict[str, Any]:
     }
 
 
-def open_backend(path: Path, precision: Precision = "float64") -> ReferenceBackend:
-    """Open a bundle file ``NAME.ssm``."""
-    return ReferenceBackend(Bundle.read(path), precision)
+def open_backend(path: Path, precision: Precision = "float64", order: int | None = None) -> ReferenceBackend:
+    """Open a bundle file ``NAME.ssm``; with an order, the model of that order in it."""
+    bundle = Bundle.read(path)
+    return ReferenceBackend(bundle if order is None else bundle.variant(order), precision)

@@ -4,6 +4,7 @@
     y = session.step(u)                              # u (U,) -> y (Y,)
     ys = session.process(block)                      # (T, U) -> (T, Y), the same numbers as stepping
     saved = session.state_get(); session.reset(); session.state_set(saved)
+    small = Session.open("runs/kws/artifacts", order=8)     # of a bundle that holds several orders
 
 A session holds one stream's state: use one per stream and never from two threads at once.
 """
@@ -11,7 +12,7 @@ A session holds one stream's state: use one per stream and never from two thread
 from __future__ import annotations
 
 import importlib.util
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal, Protocol
 
@@ -20,7 +21,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from ssmith.errors import InputError
 from ssmith.ops import Float32
-from ssmith.runtime.artifacts import find_bundle, read_manifest
+from ssmith.runtime.artifacts import at_order, find_bundle, read_manifest
 from ssmith.runtime.reference import Precision
 
 BackendName = Literal["native", "onnx", "reference"]
@@ -75,6 +76,7 @@ class Session:
         path: Path | str,
         backend: BackendName | None = None,
         precision: Precision | None = None,
+        order: int | None = None,
     ) -> Session:
         """Open a finished artifact.
 
@@ -84,18 +86,20 @@ class Session:
                 for a folder the first of these that can run here.
             precision: of the reference only: ``"float64"`` (default) or ``"float32"``, the C engine's
                 arithmetic. The others compute in float32.
+            order: which model of a folder or bundle that holds several; None opens the main one.
 
         Raises:
-            InputError: nothing there, or the backend cannot open it.
+            InputError: nothing there, the backend cannot open it, or there is no such order; the message
+                then lists those there are.
             MissingToolError: the backend needs something that is not installed.
         """
         path = Path(path)
         if backend is not None and backend not in set(SUFFIXES.values()):
             raise InputError(f"backend {backend!r} does not exist; write native, onnx or reference")
         if path.is_dir():
-            chosen, path = _choose(path, backend)
+            chosen, path = _choose(path, backend, order)
         elif path.exists():
-            chosen = _for_file(path, backend)
+            chosen = _for_file(path, backend, order)
         else:
             raise InputError(f"{path} does not exist; give an artifact folder or one of its files")
         if precision is not None and precision not in ("float64", "float32"):
@@ -105,7 +109,9 @@ class Session:
                 f"the {chosen} backend computes in float32; for float64 open the .ssm bundle with"
                 " backend='reference'"
             )
-        return cls(_OPENERS[chosen](path, precision))
+        if chosen == "reference":
+            return cls(_open_reference(path, precision or "float64", order))
+        return cls(_open_native(path) if chosen == "native" else _open_onnx(path))
 
     @property
     def backend(self) -> str:
@@ -218,7 +224,7 @@ def _frames(values: ArrayLike, shape: tuple[int | None, ...], what: str) -> Floa
     return frames
 
 
-def _for_file(path: Path, wanted: BackendName | None) -> BackendName:
+def _for_file(path: Path, wanted: BackendName | None, order: int | None) -> BackendName:
     found = SUFFIXES.get(path.suffix)
     if found is None:
         raise InputError(
@@ -226,14 +232,22 @@ def _for_file(path: Path, wanted: BackendName | None) -> BackendName:
         )
     if wanted not in (None, found):
         raise InputError(f"{path.name} is opened by the {found} backend, not by {wanted!r}")
+    if order is not None and found != "reference":
+        raise InputError(
+            f"{path.name} holds one model, so there is no order={order} to choose; open the artifact folder"
+            " or the .ssm bundle"
+        )
     return found
 
 
-def _choose(folder: Path, wanted: BackendName | None) -> tuple[BackendName, Path]:
+def _choose(folder: Path, wanted: BackendName | None, order: int | None) -> tuple[BackendName, Path]:
     """The backend for an artifact folder and the path it opens, or why there is none."""
     possible: dict[BackendName, Path] = {}
     reasons: dict[BackendName, str] = {}
     manifest = read_manifest(folder)
+    bundle, bundle_name = find_bundle(folder, manifest), f"{manifest.name}.ssm"  # it holds every order
+    if order is not None:
+        folder, manifest = at_order(folder, manifest, order)
     if manifest.first("c-source", "ssmc") is None:
         reasons["native"] = "the folder holds no .c and no .ssmc file"
     else:
@@ -248,8 +262,8 @@ def _choose(folder: Path, wanted: BackendName | None) -> tuple[BackendName, Path
         possible["onnx"] = folder
         if importlib.util.find_spec("onnxruntime") is None:
             reasons["onnx"] = "onnxruntime is not installed"
-    if (bundle := find_bundle(folder, manifest)) is None:
-        reasons["reference"] = f"{manifest.name}.ssm lies neither in the folder nor beside it"
+    if bundle is None:
+        reasons["reference"] = f"{bundle_name} lies neither in the folder nor beside it"
     else:
         possible["reference"] = bundle
     if (
@@ -263,26 +277,19 @@ def _choose(folder: Path, wanted: BackendName | None) -> tuple[BackendName, Path
     raise InputError(f"{folder} cannot be opened with {wanted or 'any backend'} ({why})")
 
 
-def _open_native(path: Path, precision: Precision | None) -> Backend:
+def _open_native(path: Path) -> Backend:
     from ssmith.runtime.native import open_backend
 
     return open_backend(path)
 
 
-def _open_onnx(path: Path, precision: Precision | None) -> Backend:
+def _open_onnx(path: Path) -> Backend:
     from ssmith.runtime.onnx import open_backend
 
     return open_backend(path)
 
 
-def _open_reference(path: Path, precision: Precision | None) -> Backend:
+def _open_reference(path: Path, precision: Precision, order: int | None) -> Backend:
     from ssmith.runtime.reference import open_backend
 
-    return open_backend(path, precision or "float64")
-
-
-_OPENERS: dict[BackendName, Callable[[Path, Precision | None], Backend]] = {
-    "native": _open_native,
-    "onnx": _open_onnx,
-    "reference": _open_reference,
-}
+    return open_backend(path, precision, order)

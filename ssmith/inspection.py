@@ -26,6 +26,12 @@ def describe(source: Path) -> dict[str, Any]:
             raise InputError(f"{source} holds {len(found)} bundles; name one of them")
         source = found[0]
     bundle = Bundle.read(source)
+    facts = {"file": str(source), "bytes": source.stat().st_size, "orders": list(bundle.orders)}
+    return facts | _facts(bundle) | {"variants": [_facts(variant) for variant in bundle.variants]}
+
+
+def _facts(bundle: Bundle) -> dict[str, Any]:
+    """What one model says and what follows from it; of a bundle with several orders the main one."""
     meta = bundle.meta
     rows, width = [], len(meta.inputs)
     for op in meta.ops:
@@ -38,8 +44,6 @@ def describe(source: Path) -> dict[str, Any]:
             row["largest_radius"] = float((lam[0] ** 2 + lam[1] ** 2).max() ** 0.5)
         rows.append(row)
     return {
-        "file": str(source),
-        "bytes": source.stat().st_size,
         "sha256": bundle.sha256,
         "name": meta.name,
         "task": meta.task,
@@ -48,6 +52,7 @@ def describe(source: Path) -> dict[str, Any]:
         "outputs": [signal.model_dump() for signal in meta.outputs],
         "ops": rows,
         "weights": sum(row["weights"] for row in rows),
+        "order": bundle.order,
         "states": {name: list(shape) for name, shape in bundle.states.items()},
         "cuts": list(meta.reduction),
         "golden": [
@@ -88,4 +93,11 @@ def show(facts: dict[str, Any], console: Console) -> None:
         console.print(
             f"cut at step {cut.get('step')}: layer {cut.get('layer')},"
             f" {cut.get('order_before')} → {cut.get('order_after')} states ({cut.get('criterion')})"
+        )
+    for variant in facts["variants"]:
+        layers = ", ".join(str(row["order"]) for row in variant["ops"] if "order" in row)
+        console.print(
+            f"[bold]also at order {variant['order']}[/bold]: layers of {layers} states,"
+            f" {variant['weights']:,} weights;"
+            f" Session.open({escape(facts['file'])!r}, order={variant['order']})"
         )

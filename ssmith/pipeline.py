@@ -101,6 +101,6 @@ def _settings(run: Run, stage: Stage) -> dict[str, object]:
     document = run.recipe.model_dump(mode="json", include=set(stage.sections))
     if "data" in stage.sections and run.recipe.data.path is not None:
         document["data files"] = fingerprint_of(run.recipe.data.path)
-    if stage.name in ("verify", "bench"):  # a compiler installed since then can prove and measure more
+    if stage.name in ("export", "verify", "bench"):  # a tool installed since then: more is written and proved
         document["tools"] = {finding.name: finding.found for finding in examine()}
     return document

@@ -99,8 +99,24 @@ def find_run(folder: Path) -> Run:
     try:
         raw = json.loads(path.read_text("utf-8"))
     except (OSError, ValueError) as error:
-        raise InputError(f"{folder} is no run folder ({RECIPE_FILE} is missing or damaged)") from error
+        raise InputError(
+            f"{folder} is no run folder ({RECIPE_FILE} is missing or damaged){_advice(folder)}"
+        ) from error
     return Run(folder, Recipe.parse(raw, str(path)))
+
+
+def _advice(folder: Path) -> str:
+    """What to write instead, where the folder is one of artifacts."""
+    from ssmith.runtime.artifacts import MANIFEST
+
+    if not (folder / MANIFEST).is_file():
+        return ""
+    if (folder.parent / RECIPE_FILE).is_file():
+        return f"; it holds artifacts, and {folder.parent} is their run: give that folder"
+    return (
+        f"; it holds artifacts: to prove them write `ssmith verify {folder} --bundle NAME.ssm` with the"
+        " bundle they were made from; `bench` and `report` need a run folder, what `ssmith run RECIPE` makes"
+    )
 
 
 @contextlib.contextmanager

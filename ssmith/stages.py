@@ -111,8 +111,10 @@ def freeze(run: Run, quiet: bool) -> tuple[list[Path], Facts]:
 def export(run: Run, quiet: bool) -> tuple[list[Path], Facts]:
     """Write every format the recipe names."""
     bundle = Bundle.read(run.bundle_path)
-    files = lower(bundle, run.artifacts, run.recipe.export.formats, opset=run.recipe.export.opset)
-    return files, {path.name: path.stat().st_size for path in files}
+    formats, left_out = writable(run.recipe.export.formats)
+    files = lower(bundle, run.artifacts, formats, opset=run.recipe.export.opset)
+    sizes: Facts = {str(path.relative_to(run.artifacts)): path.stat().st_size for path in files}
+    return files, sizes | left_out
 
 
 def verify(run: Run, quiet: bool) -> tuple[list[Path], Facts]:
@@ -155,27 +157,58 @@ def report(run: Run, quiet: bool) -> tuple[list[Path], Facts]:
     return [page, document], {**summary, "report": str(page)}
 
 
+def writable(formats: Sequence[str]) -> tuple[list[str], Facts]:
+    """The export formats whose tools are here, and a note for the user about the others.
+
+    Raises:
+        MissingToolError: there is none.
+    """
+    missing: Facts = {}
+    if "onnx" in formats:
+        try:
+            need("export", "onnx")
+        except MissingToolError as error:
+            if set(formats) == {"onnx"}:
+                raise
+            missing["not written"] = f"ONNX: {error}"
+    return [name for name in formats if name != "onnx" or not missing], missing
+
+
 def lower(bundle: Bundle, folder: Path, formats: Sequence[str], *, opset: int = 20) -> list[Path]:
-    """Write the artifacts of a bundle and their manifest; ``prove`` checks them."""
+    """Write the artifacts of a bundle and their manifest, those of a variant into ``orderN/``.
+
+    ``prove`` checks them.
+    """
     from ssmith.export import c99, onnx
     from ssmith.export.manifest import write_manifest
-    from ssmith.runtime.artifacts import MANIFEST
+    from ssmith.runtime.artifacts import MANIFEST, variant_folder
 
+    below: list[Path] = []
+    for variant in bundle.variants:
+        below += lower(variant, variant_folder(folder, variant.order), formats, opset=opset)
     files: list[Path] = []
     if "onnx" in formats:
-        need("export", "onnx")
         files += onnx.lower(bundle, folder, opset=opset)
     if "c99" in formats:
         files += c99.lower(bundle, folder)
     write_manifest(bundle, folder, files)
-    return [*files, folder / MANIFEST]
+    return [*files, folder / MANIFEST, *below]
 
 
 def prove(folder: Path, bundle: Bundle) -> ParityReport:
-    """Run every artifact of a folder on every backend here; ``require_equal`` judges the result."""
+    """Run every artifact of a folder on every backend here; ``require_equal`` judges the result.
+
+    Variants are checked too, each in its ``orderN/``; the folder may also be such an ``orderN/`` itself.
+    """
+    from ssmith.runtime.artifacts import read_manifest, variant_folder
     from ssmith.runtime.parity import ParityReport, verify
 
-    return ParityReport(name=bundle.name, bundle_sha256=bundle.sha256, rows=tuple(verify(folder, bundle)))
+    made_from = read_manifest(folder).bundle_sha256
+    model = next((variant for variant in bundle.variants if variant.sha256 == made_from), bundle)
+    rows = verify(folder, model)
+    for variant in model.variants:
+        rows += verify(variant_folder(folder, variant.order), variant)
+    return ParityReport(name=model.name, bundle_sha256=model.sha256, rows=tuple(rows))
 
 
 def require_equal(report: ParityReport) -> Facts:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 import sys
 
@@ -60,3 +61,12 @@ def test_training_says_what_to_install(tmp_path):
     assert done.returncode == 2, done.stderr
     assert "ssmith[train]" in done.stderr
     assert "Traceback" not in done.stderr
+
+
+def test_export_writes_c_and_says_what_onnx_needs(tmp_path):
+    path, folder = tmp_path / "net.ssm", tmp_path / "artifacts"
+    random_bundle(np.random.default_rng(0)).write(path)
+    done = run("from ssmith.cli import main\nmain()", "export", str(path), "--out", str(folder), "--json")
+    assert done.returncode == 0, done.stderr
+    assert "ssmith[export]" in json.loads(done.stdout)["not written"]
+    assert (folder / "net.c").exists() and not list(folder.glob("*.onnx"))
