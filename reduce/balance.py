@@ -1,7 +1,8 @@
 """Square-root balanced truncation of a diagonal system, with its certificate.
 
-The real system of order 2N is balanced, not the complex one: σ^R_{2r+1} ≤ σ^C_{r+1}, so for the same r
-stored modes its bound is never the larger one. Method: [Moore1981, Laub1987, TombsPostlethwaite1987].
+The real system of order 2N is balanced, not the complex one: σ^R_{2r+1} ≤ σ^C_{r+1} and Σ_{i>2r} σ^R ≤
+Σ_{j>r} σ^C, so where r stored modes hold 2r real states (no real poles among them) its bound is never the
+larger one. Method: [Moore1981, Laub1987, TombsPostlethwaite1987].
 """
 
 from __future__ import annotations

@@ -93,8 +93,7 @@ CRITERIA: Mapping[CriterionName, Criterion] = MappingProxyType(
                 stable=True,
                 bound=True,
                 power=1,
-                guarantee="Stable, and the H∞ error is at most 2 Σ of the dropped complex singular values, "
-                "never less than the bound of 'exact' at the same order.",
+                guarantee="Stable, and the H∞ error is at most 2 Σ of the dropped complex singular values.",
             ),
         )
     }
@@ -121,12 +120,12 @@ def reduce_system(
     | weighted | measured | exact for :math:`W^{1/2} C` | yes | no |
     | gradient | exact | measured on gradients | yes | no |
     | exact | exact | exact | yes | 2 Σσ |
-    | modal | none: the modes with the largest ‖b‖‖c‖/(1-\|λ\|), as they are | | yes | Σ of these |
+    | modal | no rotation: the modes with the largest | ‖b‖‖c‖/(1-\|λ\|) stay | yes | Σ of the others |
     | complex | exact, of the complex system, as published | | yes | 2 Σσ |
 
-    The promises are kept by the code: a cut by a criterion that promises stability and yet needs a pole moved
-    (rounding) is skipped, and `error_bound` is nan where no bound holds. A system that does nothing, or was
-    seen to do nothing, comes back unchanged with a note.
+    The promises are kept by the code: where stability is promised and rounding still puts a pole outside,
+    there is no cut but a note, and `error_bound` is nan where no bound holds. A system that does nothing, or
+    was seen to do nothing, comes back unchanged with a note.
 
     Args:
         system: one system (no leading dimensions) of N modes.

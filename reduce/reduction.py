@@ -9,7 +9,6 @@ import numpy as np
 from ssmith.reduce.modal import DiagonalForm
 from ssmith.system import Real, System
 
-
 NOTHING_TO_BALANCE = "skipped: no state is both reached and of any effect on the outputs; nothing to balance"
 
 
