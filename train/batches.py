@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 from collections.abc import Callable, Iterable
 from typing import Any, NamedTuple
 
@@ -66,6 +67,27 @@ def take(batches: Iterable[Any], sequences: int | None, model: nn.Module) -> lis
     if not taken:
         raise InputError("a loader for the cuts is empty; statistics and the held-out check need batches")
     return taken
+
+
+def some(batches: Iterable[Any], sequences: int) -> list[Any]:
+    """The first batches that together hold so many sequences, as they are."""
+    found: list[Any] = []
+    count = 0
+    for batch in batches:
+        if count >= sequences:
+            break
+        found.append(batch)
+        count += len(parts(batch).x)
+    return found
+
+
+def relative_change(before: Iterable[Tensor], after: Iterable[Tensor]) -> float:
+    """‖after - before‖ / ‖before‖ over all entries: the relative RMS change; nan where before is zero."""
+    changed = size = 0.0
+    for a, b in zip(before, after, strict=True):
+        changed += float((b.double() - a.double()).square().sum())
+        size += float(a.double().square().sum())
+    return math.sqrt(changed / size) if size > 0 else math.nan
 
 
 def moved(batch: Any, device: torch.device) -> Any:

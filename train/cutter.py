@@ -3,32 +3,30 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any, Literal, TypeVar
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 from torch.optim import Optimizer
 
-from ssmith.reduce import (
-    Reduction,
-    balanced_truncation,
-    h2_error,
-    hinf_error,
-    hinf_norm,
-    rounding_bound,
-)
-from ssmith.system import System
-from ssmith.train.batches import Loss, Outputs, parts
+from ssmith.recipe import CriterionName
+from ssmith.reduce import Reduction, h2_error, hinf_error, hinf_norm, reduce_system, rounding_bound
+from ssmith.reduce.budget import bisect_order
+from ssmith.reduce.criteria import Measured
+from ssmith.system import Real, System
+from ssmith.train.batches import Loss, Outputs, parts, relative_change, some
 from ssmith.train.cuts import LayerCut
 from ssmith.train.layers import LRU
-from ssmith.train.statistics import collect
+from ssmith.train.refit import refitted
+from ssmith.train.statistics import measured
 from ssmith.train.surgery import Replaced, Snapshot, exchange, recalibrate
 
-Criterion = Literal["task-aware", "empirical", "exact"]
 Result = TypeVar("Result")
 GRID = 128  # frequencies besides those at the poles, for the errors that are logged with a cut
+ANSWERS = 200  # held-out sequences whose outputs are compared across a cut
 
 
 def alone(compute: Callable[[], Result]) -> Result:
@@ -38,17 +36,23 @@ def alone(compute: Callable[[], Result]) -> Result:
 
 @dataclass(frozen=True)
 class Aim:
-    """Where one cut of one layer is to go.
+    """Where one cut of one layer is to go: exactly one of order, tolerance, bound and loss_limit.
 
     Attributes:
-        order: complex modes to keep, or None:
-        tolerance: share of the spectrum to drop.
+        order: complex modes to keep. Or:
+        tolerance: share of the spectrum to drop. Or:
+        bound: a-priori bound of the layer's error, as a share of its largest gain. Or:
+        loss_limit: held-out loss that the smallest such order is to stay within.
         gate: smallest share of the modes whose removal is worth a cut.
+        minimum_order: the layer does not go below; the cutter's own if None.
     """
 
     order: int | None
     tolerance: float | None
     gate: float
+    bound: float | None = None
+    minimum_order: int | None = None
+    loss_limit: float | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -57,13 +61,14 @@ class Cutter:
 
     model: nn.Module
     optimizer: Optimizer
-    criterion: Criterion
+    criterion: CriterionName
     minimum_order: int
     multiple: int
     moments: Literal["carry", "keep"]
     loss_fn: Loss | None
     outputs: Outputs
     share: Callable[[Callable[[], Any]], Any]
+    refit: bool = False
 
     def cut(
         self,
@@ -90,20 +95,26 @@ class Cutter:
             seed: of the random signs behind the statistics.
 
         Returns:
-            The record, old → new Parameters, and the share of the spectrum spent; nothing and 0 if undone.
+            The record, old → new Parameters, and what was spent of the spectrum, or of the layer's largest
+            gain where the aim is a bound; nothing and 0 if undone.
 
         Raises:
             InputError: the statistics cannot be measured, or the optimiser's state cannot be carried.
         """
         full = layer.system()
-        reduction: Reduction = self.share(lambda: self._reduce(name, layer, full, aim, batches, seed))
+        seen = self.measure({name: layer}, batches, seed)
+        if aim.loss_limit is not None:
+            aim = self._order_within(name, layer, aim, seen, batches, held_out, loss_before)
+        reduction: Reduction = self.share(lambda: self._reduced(name, layer, aim, seen[name], batches))
         refusal = _refusal(reduction, full.order, aim.gate)
         if refusal is not None:
             return self._refused(name, full.order, reduction, refusal, loss_before), {}, 0.0
+        compared = some(held_out, ANSWERS)
+        answers = self._answers(compared)
         snapshot = Snapshot(self.model, layer, self.optimizer)
         try:
             replaced = exchange(layer, reduction, self.optimizer, self.moments)
-            recalibrate(self.model, batches, lambda batch: self.outputs(self.model, batch))
+            self._recalibrate(batches)
             loss_after = self.loss(held_out)
             accepted, reason = _verdict(loss_after, loss_limit)
             record = LayerCut(
@@ -119,6 +130,7 @@ class Cutter:
                 clamped=reduction.clamped,
                 loss_before=self._known(loss_before),
                 loss_after=self._known(loss_after),
+                output_error=relative_change(answers, self._answers(compared)),
                 notes=reduction.notes,
                 **_errors(full, reduction, layer.system()),
             )
@@ -126,9 +138,61 @@ class Cutter:
             snapshot.restore()
             raise
         if accepted:
-            return record, replaced, reduction.spent
+            return record, replaced, reduction.spent if aim.bound is None else _bound_spent(reduction, full)
         snapshot.restore()
         return record, {}, 0.0
+
+    def measure(self, layers: Mapping[str, LRU], batches: Sequence[Any], seed: int) -> dict[str, Measured]:
+        """What the criterion needs to know about layers; known to every process."""
+        found: dict[str, Measured] = self.share(
+            lambda: measured(self.criterion, self.model, layers, batches, outputs=self.outputs, seed=seed)
+        )
+        return found
+
+    def spectra(self, layers: Mapping[str, LRU], seen: Mapping[str, Measured]) -> dict[str, Real]:
+        """σ of each layer under the criterion, descending, (2N,); known to every process."""
+        found: dict[str, Real] = self.share(
+            lambda: {
+                name: reduce_system(
+                    layer.system(), criterion=self.criterion, measured=seen[name], order=layer.order
+                ).singular_values
+                for name, layer in layers.items()
+            }
+        )
+        return found
+
+    def loss_at(
+        self,
+        orders: Mapping[str, int],
+        layers: Mapping[str, LRU],
+        seen: Mapping[str, Measured],
+        batches: Sequence[Any],
+        held_out: Sequence[Any],
+    ) -> float:
+        """Held-out loss with these layers at these orders; the model comes back as it was. nan is infinite.
+
+        Args:
+            orders: by the layers' names; a layer whose order is not smaller stays.
+            layers: by name.
+            seen: what was measured about them.
+            batches: training batches for the refit and for BatchNorm.
+            held_out: batches for the loss.
+        """
+        snapshots: list[Snapshot] = []
+        try:
+            for name, order in orders.items():
+                layer, aim = layers[name], Aim(order, None, 0.0, minimum_order=1)
+                if order < layer.order:
+                    compute = partial(self._reduced, name, layer, aim, seen[name], batches)
+                    reduction: Reduction = self.share(compute)
+                    snapshots.append(Snapshot(self.model, layer, self.optimizer))
+                    layer.load_system(reduction.system)
+            self._recalibrate(batches)
+            loss = self.loss(held_out)
+        finally:
+            for snapshot in reversed(snapshots):
+                snapshot.restore()
+        return math.inf if math.isnan(loss) else loss
 
     def loss(self, held_out: Sequence[Any]) -> float:
         """Mean loss over batches, weighted by their sequences; without a loss 0 if all outputs are finite.
@@ -149,29 +213,55 @@ class Cutter:
             total, count = total + size * value, count + size
         return total / count
 
+    @torch.no_grad()
+    def _answers(self, held_out: Sequence[Any]) -> list[Tensor]:
+        return [self.outputs(self.model, batch) for batch in held_out]
+
+    def _recalibrate(self, batches: Sequence[Any]) -> None:
+        recalibrate(self.model, batches, lambda batch: self.outputs(self.model, batch))
+
     def _known(self, loss: float) -> float:
         return loss if self.loss_fn is not None else math.nan
 
-    def _reduce(
-        self, name: str, layer: LRU, system: System, aim: Aim, batches: Sequence[Any], seed: int
-    ) -> Reduction:
-        controllability = observability = None
-        if self.criterion != "exact":
-            gradients = self.criterion == "task-aware"
-            layers = {name: layer}
-            measured = collect(
-                self.model, layers, batches, outputs=self.outputs, gradients=gradients, seed=seed
-            )[name]
-            controllability, observability = measured.controllability, measured.observability
-        return balanced_truncation(
-            system,
+    def _order_within(
+        self,
+        name: str,
+        layer: LRU,
+        aim: Aim,
+        seen: Mapping[str, Measured],
+        batches: Sequence[Any],
+        held_out: Sequence[Any],
+        loss_before: float,
+    ) -> Aim:
+        """The aim with the smallest order whose held-out loss stays within its limit."""
+        assert aim.loss_limit is not None  # the caller has asked
+        lowest = min(self._minimum(aim), layer.order)
+
+        def loss(order: int) -> float:
+            if order >= layer.order:
+                return loss_before
+            return self.loss_at({name: order}, {name: layer}, seen, batches, held_out)
+
+        order = bisect_order(loss, max(aim.loss_limit, loss_before), lowest, layer.order)
+        return replace(aim, order=order, loss_limit=None)
+
+    def _minimum(self, aim: Aim) -> int:
+        return self.minimum_order if aim.minimum_order is None else aim.minimum_order
+
+    def _reduced(self, name: str, layer: LRU, aim: Aim, seen: Measured, batches: Sequence[Any]) -> Reduction:
+        reduction = reduce_system(
+            layer.system(),
+            criterion=self.criterion,
+            measured=seen,
             order=aim.order,
             tolerance=aim.tolerance,
-            controllability=controllability,
-            observability=observability,
-            min_order=self.minimum_order,
+            bound=aim.bound,
+            min_order=self._minimum(aim),
             multiple=self.multiple,
         )
+        if not self.refit or reduction.order >= layer.order:
+            return reduction
+        return refitted(reduction, self.model, name, layer, batches, self.outputs)
 
     def _refused(self, name: str, order: int, reduction: Reduction, reason: str, loss: float) -> LayerCut:
         return LayerCut(
@@ -212,3 +302,9 @@ def _errors(full: System, reduction: Reduction, loaded: System) -> dict[str, flo
         "h2_error": h2_error(full, loaded, relative=True),
         "hinf_error": error / norm if norm > 0 else math.nan,
     }
+
+
+def _bound_spent(reduction: Reduction, full: System) -> float:
+    """The a-priori bound as a share of the largest gain: what a bound as a goal is spent in."""
+    norm = hinf_norm(full)
+    return reduction.error_bound / norm if norm > 0 else 0.0

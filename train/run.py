@@ -20,6 +20,7 @@ from ssmith.train.accelerator import shared_by
 from ssmith.train.checkpoint import Checkpoint, cloned, optimizer_entries, restore_optimizer
 from ssmith.train.cuts import CutReport
 from ssmith.train.evaluate import evaluate, in_batches, loss_function, outputs_function
+from ssmith.train.goal import Goal
 from ssmith.train.loggers import Logger, open_loggers
 from ssmith.train.model import Network, build_network, parameter_groups
 from ssmith.train.splits import SequenceSet, Splits
@@ -32,6 +33,7 @@ FILES = (
     "metrics.jsonl",
     "metrics.csv",
     "cuts.json",
+    "spectra.json",
     "elapsed.json",
     "result.json",
 )
@@ -77,6 +79,7 @@ class Run:
         self.best: Best | None = None
         self.rows: list[dict[str, Any]] = []
         self.cut_rows: list[dict[str, Any]] = []
+        self.spectrum_rows: list[dict[str, Any]] = []
         self.loss_sum = torch.zeros((), dtype=torch.float64)
         self.loss_steps = 0
         self.loggers: list[Logger] = []
@@ -191,21 +194,20 @@ class Run:
 
     def _truncator(self) -> Truncator | None:
         recipe, settings = self.recipe, self.recipe.reduce
-        if settings.order is None and settings.tolerance is None:
+        if not settings.cuts_anything:
             return None
         return Truncator(
             self.network,
             self.optimizer,
             _Batches(self.splits.train, self.fabric.device, settings.sequences),
             total_steps=recipe.train.steps,
-            order=settings.order,
-            tolerance=settings.tolerance,
+            goal=Goal.from_settings(settings),
             criterion=settings.criterion,
+            refit=settings.refit,
+            schedule=settings.schedule,
             window=settings.window,
             cuts=settings.cuts,
             gate=settings.gate,
-            minimum_order=settings.minimum_order,
-            multiple=settings.multiple,
             sequences=settings.sequences,
             moments=settings.moments,
             loss_fn=loss_function(recipe),
@@ -230,9 +232,8 @@ class Run:
         if self.fabric.strategy.precision.state_dict():
             self.fabric.strategy.precision.load_state_dict(facts["scaler"])
         self.rows = [row for row in read_rows(self.folder / "metrics.jsonl") if row["step"] <= self.step]
-        cuts = self.folder / "cuts.json"
-        if cuts.exists():
-            self.cut_rows = [row for row in json.loads(cuts.read_text()) if row["step"] <= self.step]
+        self.cut_rows = self._rows_so_far("cuts.json")
+        self.spectrum_rows = self._rows_so_far("spectra.json")
 
     def _tidy(self) -> None:
         """Set the run's files back to where the run is; remove what a killed write has left behind."""
@@ -245,13 +246,22 @@ class Run:
 
     def _record(self, report: CutReport) -> None:
         self.cut_rows += report.as_json()
+        self.spectrum_rows += report.spectra_as_json()
         if self.writes:
             self._write_cuts()
         if report.accepted:
             self.best = None
 
+    def _rows_so_far(self, name: str) -> list[dict[str, Any]]:
+        path = self.folder / name
+        rows = json.loads(path.read_text()) if path.exists() else []
+        return [row for row in rows if row["step"] <= self.step]
+
     def _write_cuts(self) -> None:
         write_atomic(self.folder / "cuts.json", (json.dumps(self.cut_rows, indent=1) + "\n").encode())
+        if self.recipe.reduce.schedule == "plateau":
+            lines = ",\n".join(json.dumps(row) for row in self.spectrum_rows)
+            write_atomic(self.folder / "spectra.json", f"[{lines}]\n".encode())
 
     def _better(self, a: Best, b: Best) -> bool:
         """By the metric; by the loss where that ties."""

@@ -9,13 +9,13 @@ For a layer x_k = Λ x_{k-1} + B u_k, y_k = Re(C x_k) in planar real coordinates
 over the M valid steps of some training sequences; f are the outputs of the whole network, v independent
 random signs. Replacing x by Π x at one step changes v·f by g^T (I - Π) x to first order; if g and x are
 independent, the expected square is smallest for the balancing projection of (P, Q), and then Σ_{i>q} σ_i².
-White inputs and white e give the exact Gramians back.
+White inputs and white e give the exact Gramians back. W = E[e eᵀ] alone weights the layer's outputs where the
+observability is otherwise exact.
 """
 
 from __future__ import annotations
 
-import contextlib
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -23,11 +23,14 @@ import torch
 from torch import Tensor, nn
 
 from ssmith.errors import InputError
+from ssmith.recipe import CriterionName
+from ssmith.reduce import CRITERIA, Measured
 from ssmith.system import Real
 from ssmith.train.batches import Outputs, all_outputs, parts
 from ssmith.train.layers import LRU
 from ssmith.train.model import valid_steps
 from ssmith.train.scan import adjoint_states, scan_states
+from ssmith.train.undisturbed import undisturbed as undisturbed
 
 
 @dataclass(frozen=True, eq=False)
@@ -37,12 +40,39 @@ class Statistics:
     Attributes:
         controllability: P (2N, 2N), second moment of the states.
         observability: Q (2N, 2N), second moment of the gradients at the states, or None if not asked for.
+        output_weight: W (H, H), second moment of the gradients at the layer's outputs, or None likewise.
         steps: valid time steps behind them.
     """
 
     controllability: Real
     observability: Real | None
+    output_weight: Real | None
     steps: int
+
+    @property
+    def measured(self) -> Measured:
+        """As `ssmith.reduce.reduce_system` takes it."""
+        return Measured(self.controllability, self.observability, self.output_weight, self.steps)
+
+
+def measured(
+    criterion: CriterionName,
+    model: nn.Module,
+    layers: Mapping[str, LRU],
+    batches: Iterable[Any],
+    *,
+    outputs: Outputs = all_outputs,
+    seed: int = 0,
+) -> dict[str, Measured]:
+    """What a criterion needs to know about some layers, by name; nothing is run where it needs nothing.
+
+    Arguments and errors as for `collect`.
+    """
+    needs = CRITERIA[criterion]
+    if not (needs.states or needs.gradients):
+        return {name: Measured() for name in layers}
+    found = collect(model, layers, batches, outputs=outputs, gradients=needs.gradients, seed=seed)
+    return {name: statistics.measured for name, statistics in found.items()}
 
 
 def collect(
@@ -77,20 +107,6 @@ def collect(
         for batch in batches:
             _add_batch(model, batch, sums, outputs, signs if gradients else None)
     return {name: s.finish(name) for name, s in sums.items()}
-
-
-@contextlib.contextmanager
-def undisturbed(model: nn.Module) -> Iterator[None]:
-    """Evaluation mode inside; afterwards training flags and random state are as before."""
-    modes = {module: module.training for module in model.modules()}
-    cuda = sorted({p.device.index for p in model.parameters() if p.device.type == "cuda"})
-    with torch.random.fork_rng(devices=cuda):
-        model.eval()
-        try:
-            yield
-        finally:
-            for module, training in modes.items():
-                module.training = training
 
 
 def _add_batch(
@@ -128,52 +144,71 @@ def _add_batch(
 
 
 class _Sums:
-    """Σ x xᵀ and Σ g gᵀ of one layer, accumulated in float64 on the CPU."""
+    """Σ x xᵀ, Σ g gᵀ and Σ e eᵀ of one layer, accumulated in float64 on the CPU."""
 
     def __init__(self, layer: LRU) -> None:
         self.layer = layer
         size = 2 * layer.order
         self.states = torch.zeros(size, size, dtype=torch.float64)
         self.gradients: Tensor | None = None
+        self.errors: Tensor | None = None
         self.steps = 0
 
     def add(self, u: Tensor, e: Tensor | None, lengths: Tensor | None) -> None:
         """Add one call: u (batch, T, H), e (batch, T, H) or None, lengths (batch,) or None."""
-        batch, steps = u.shape[:2]
-        mask = None
-        if lengths is not None:
-            if len(lengths) != batch or int(lengths.max()) > steps:
-                raise InputError(
-                    f"a layer sees {batch} sequences of {steps} steps, but lengths go up to "
-                    f"{int(lengths.max())} for {len(lengths)}; statistics need the layer at the input's rate"
-                )
-            mask = valid_steps(lengths.cpu(), steps)
         with torch.no_grad():
             lam, b, c = (
                 t.detach().cpu() for t in (self.layer.poles(), self.layer.input_matrix(), self.layer.C)
             )
-            self.states += _second_moment(scan_states(u.float().cpu(), lam, b), mask)
+            states = valid_rows(scan_states(u.float().cpu(), lam, b), lengths)
+            self.states += states.T @ states
+            self.steps += len(states)
             if e is not None:
-                moment = _second_moment(adjoint_states(e.float().cpu(), lam, c), mask)
-                self.gradients = moment if self.gradients is None else self.gradients + moment
-        self.steps += batch * steps if mask is None else int(mask.sum())
+                e = e.float().cpu()
+                self.gradients = _plus(self.gradients, valid_rows(adjoint_states(e, lam, c), lengths))
+                self.errors = _plus(self.errors, valid_rows(e, lengths))
 
     def finish(self, name: str) -> Statistics:
         """Divide by the number of steps; refuse what is no Gramian."""
-        if self.steps == 0:
-            raise InputError(f"the model did not call layer {name!r}, so nothing is known about its states")
-        p = self.states / self.steps
-        q = None if self.gradients is None else self.gradients / self.steps
-        if not (p.isfinite().all() and (q is None or q.isfinite().all())):
-            raise InputError(
-                f"layer {name!r}: states or gradients are not finite; the training has diverged, so lower "
-                "the learning rate or look for NaN in the data"
-            )
-        return Statistics(p.numpy(), None if q is None else q.numpy(), self.steps)
+        require_called(name, self.steps)
+        moments = {"states": self.states, "gradients": self.gradients, "errors": self.errors}
+        found = {kind: None if sums is None else sums / self.steps for kind, sums in moments.items()}
+        for kind, moment in found.items():
+            if moment is not None and not moment.isfinite().all():
+                what = "states" if kind == "states" else "gradients of the outputs"
+                raise InputError(
+                    f"layer {name!r}: its {what} on the training data are not finite, so nothing was cut; "
+                    "the training has diverged: lower the learning rate or look for NaN in the data"
+                )
+        p, q, w = (None if moment is None else moment.numpy() for moment in found.values())
+        assert p is not None  # states are always measured
+        return Statistics(p, q, w, self.steps)
 
 
-def _second_moment(x: Tensor, mask: Tensor | None) -> Tensor:
-    """Σ_k x_k x_kᵀ over valid steps, float64; x (batch, T, 2N)."""
-    rows = x[mask] if mask is not None else x.flatten(0, 1)
-    rows = rows.double()
-    return rows.T @ rows
+def valid_rows(x: Tensor, lengths: Tensor | None) -> Tensor:
+    """The steps of sequences that count, one below the other: x (batch, T, K) → (M, K), float64.
+
+    Raises:
+        InputError: lengths (batch,) that do not fit.
+    """
+    batch, steps = x.shape[:2]
+    if lengths is None:
+        return x.flatten(0, 1).double()
+    if len(lengths) != batch or int(lengths.max()) > steps:
+        raise InputError(
+            f"a layer sees {batch} sequences of {steps} steps, but lengths go up to "
+            f"{int(lengths.max())} for {len(lengths)}; statistics need the layer at the input's rate"
+        )
+    return x[valid_steps(lengths.to(x.device), steps)].double()
+
+
+def require_called(name: str, steps: int) -> None:
+    """Raise InputError if a layer has seen no step: nothing is known about it."""
+    if steps == 0:
+        raise InputError(f"the model did not call layer {name!r}, so nothing is known about its states")
+
+
+def _plus(total: Tensor | None, rows: Tensor) -> Tensor:
+    """Σ_k x_k x_kᵀ with more rows x_k, (M, K)."""
+    moment = rows.T @ rows
+    return moment if total is None else total + moment

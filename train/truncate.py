@@ -6,22 +6,27 @@ cut only if the held-out loss allows; otherwise it is undone whole.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from typing import Any, Literal
+from functools import cached_property
+from typing import Any, Literal, get_args
 
 from torch import nn
 from torch.optim import Optimizer
 
 from ssmith.errors import InputError, SsmithError
-from ssmith.reduce import budget_tolerance
+from ssmith.recipe import CriterionName, Schedule
+from ssmith.reduce import CRITERIA, Measured
+from ssmith.system import Real
 from ssmith.train.batches import Loss, Outputs, all_outputs, take
-from ssmith.train.cuts import CutReport, LayerCut
-from ssmith.train.cutter import Aim, Criterion, Cutter, alone
+from ssmith.train.course import Course, Progress, check_goal, cost_of, one_goal
+from ssmith.train.cuts import CutReport, LayerCut, Spectrum
+from ssmith.train.cutter import Aim, Cutter, alone
+from ssmith.train.goal import Goal
 from ssmith.train.layers import LRU
-from ssmith.train.schedule import cut_steps, order_goal
-from ssmith.train.statistics import undisturbed
+from ssmith.train.plateau import compared, settled
+from ssmith.train.schedule import cut_steps
 from ssmith.train.surgery import Replaced
+from ssmith.train.undisturbed import undisturbed
 
 
 class OrderNotReachedError(SsmithError):
@@ -36,7 +41,9 @@ class Truncator:
     """Cuts the LRU layers of a model while it trains; call `step` after every optimiser step.
 
     The optimiser and its schedule go on: parameters are exchanged inside its groups, moments follow, the
-    step count stays. `on_cut` tells whoever else holds parameters (EMA, DDP wrappers).
+    step count stays. `on_cut` tells whoever else holds parameters: wrap DDP anew, let an averaged copy of
+    the model follow (`average.follow`). A compiled model is compiled anew for the smaller layers; a
+    GradScaler needs nothing.
 
     Args:
         model: anything that contains `LRU` layers; all of them are cut.
@@ -45,15 +52,21 @@ class Truncator:
         total_steps: training steps in all.
         order: complex modes to end with, one number or one a layer. Or:
         tolerance: the share of the spectrum that all cuts of a layer together may drop, Σσ² where
-            statistics were measured on data, Σσ with the exact criterion. 1e-3 loses little, 3e-4 less.
-        criterion: "task-aware" (measured states, measured gradients), "empirical" (measured states only)
-            or "exact" (no data).
+            statistics were measured on data, Σσ otherwise. 1e-3 loses little, 3e-4 less. Or:
+        goal: any other goal, and what is different for single layers: a bound, a rise of the held-out loss,
+            or a budget of states, parameters, MACs or bytes of the whole model. A budget other than of
+            states needs a model that can be frozen.
+        criterion: which states matter, a key of `ssmith.reduce.CRITERIA`.
+        refit: after each cut, fit C to what the layer said before it.
+        schedule: "window" cuts `cuts` times, evenly over the window, orders fall geometrically; "once" at
+            the window's end; "gradual" every 1.5 % of the training, r + (N - r)(1 - t)³ over the window;
+            "plateau" once, when the spectrum has settled (`plateau`), at the window's end at the latest.
         window: first and last cut as shares of the training.
-        cuts: how many; the orders between fall geometrically. A single one happens at the window's end.
+        cuts: how many, with the schedule "window". A single one happens at the window's end.
         gate: a cut that removes a smaller share of a layer's modes is not worth its disturbance; it is
-            skipped, unless it is the last on the way to an order.
-        minimum_order: no layer goes below.
-        multiple: orders are rounded up to a multiple.
+            skipped, unless it is the last on the way to an order. Not with "gradual".
+        minimum_order: no layer goes below. With `goal` it is the goal's that holds.
+        multiple: orders are rounded up to a multiple, likewise.
         sequences: how many training sequences the statistics see; 50 to 200 are enough.
         moments: "carry" the optimiser's moments through the change of basis, or "keep" the leading ones.
         loss_fn: (model, batch) → loss, a scalar; for the held-out check. Without one, only a cut that makes
@@ -62,12 +75,13 @@ class Truncator:
         max_loss_increase: relative rise of the held-out loss, over one whole cut, that is tolerated.
         outputs: (model, batch) → the outputs to preserve; every valid output if None.
         on_cut: called with old Parameter → new Parameter after a cut that stands.
-        allow_larger: ending above `order` is no error.
+        allow_larger: ending above an order or a budget is no error.
         seed: of the random signs behind the statistics.
         share: runs a computation where decisions are made and gives every process its result.
 
     Raises:
-        InputError: no LRU in the model, not exactly one goal, or a value out of range.
+        InputError: no LRU in the model, not exactly one goal, a bound that the criterion does not have, a
+            rise of the loss without a loss, or a value out of range.
     """
 
     def __init__(
@@ -79,7 +93,10 @@ class Truncator:
         total_steps: int,
         order: int | Sequence[int] | None = None,
         tolerance: float | None = None,
-        criterion: Criterion = "task-aware",
+        goal: Goal | None = None,
+        criterion: CriterionName = "task-aware",
+        refit: bool = False,
+        schedule: Schedule = "window",
         window: tuple[float, float] = (0.3, 0.6),
         cuts: int = 4,
         gate: float = 0.05,
@@ -96,28 +113,40 @@ class Truncator:
         seed: int = 0,
         share: Callable[[Callable[[], Any]], Any] = alone,
     ) -> None:
-        _check(criterion, window, cuts, total_steps, loader)
+        _check(criterion, schedule, window, cuts, total_steps, loader)
+        model = getattr(model, "_orig_mod", model)  # what torch.compile has wrapped
         self.layers: dict[str, LRU] = {n: m for n, m in model.named_modules() if isinstance(m, LRU)}
-        self.ends = _ends(order, tolerance, list(self.layers), minimum_order, multiple)
-        self.loader, self.held_out = loader, held_out
-        self.tolerance, self.cuts, self.gate, self.sequences = tolerance, cuts, gate, sequences
+        goal = one_goal(order, tolerance, goal, minimum_order, multiple)
+        check_goal(goal, len(self.layers), criterion, refit=refit, has_loss=loss_fn is not None)
+        self.course = Course(
+            goal,
+            schedule,
+            0.0 if schedule == "gradual" else gate,
+            CRITERIA[criterion].power,
+            cost_of(goal, model, list(self.layers.values())),
+        )
+        self.loader, self.held_out, self.sequences = loader, held_out, sequences
         self.max_loss_increase, self.on_cut, self.allow_larger = max_loss_increase, on_cut, allow_larger
         self.seed = seed
         self.cutter = Cutter(
             model,
             optimizer,
             criterion,
-            minimum_order,
-            multiple,
+            goal.minimum_order,
+            goal.multiple,
             moments,
             loss_fn,
             all_outputs if outputs is None else outputs,
             share,
+            refit,
         )
-        self.steps = cut_steps(window, cuts, total_steps)
-        self.attempt = 0  # cuts whose time has come
-        self.start = {name: layer.order for name, layer in self.layers.items()}
+        self.steps = cut_steps(schedule, window, cuts, total_steps)
+        self.attempt = 0  # of `steps`, those whose time has come
+        self.start = self._orders()
         self.spent = dict.fromkeys(self.layers, 0.0)
+        self.spectra: dict[str, list[float]] = {}  # of the last measurement, while waiting for a plateau
+        self.finished = False
+        self._checked = False
 
     def step(self, step: int) -> CutReport | None:
         """Cut, if it is time.
@@ -126,126 +155,163 @@ class Truncator:
             step: how many training steps are finished; call it after the optimiser's step.
 
         Returns:
-            What was cut and what it cost, or None.
+            What was cut and what it cost, or measured to decide that; None if there was nothing to do.
 
         Raises:
-            OrderNotReachedError: the last cut left a layer above its explicit order.
-            InputError: the statistics cannot be measured.
+            OrderNotReachedError: the last cut left a layer above its explicit order, or the model above a
+                budget.
+            InputError: a goal that cannot be reached, or the statistics cannot be measured.
         """
+        if not self._checked:  # not earlier: a resumed run has its true start only now
+            self.course.check(self.start)
+            self._checked = True
         due = sum(step >= at for at in self.steps)
-        if due <= self.attempt:
+        if due <= self.attempt or self.finished:
             return None
         self.attempt = due
-        report = self._cut(step)
-        if due == self.cuts:
-            self._require_orders(report)
-        return report if report.layers else None
+        with undisturbed(self.cutter.model, self.loader, self.held_out):
+            report, replaced = self._act(step)
+        if replaced and self.on_cut is not None:
+            self.on_cut(replaced)
+        if self.finished:
+            self._require_goal(report)
+        return report if report.layers or report.spectra else None
 
     def state_dict(self) -> dict[str, Any]:
         """All that a resumed run needs besides the model and the optimiser; plain JSON values."""
-        return {"attempt": self.attempt, "start": dict(self.start), "spent": dict(self.spent)}
+        return {
+            "attempt": self.attempt,
+            "start": dict(self.start),
+            "spent": dict(self.spent),
+            "spectra": dict(self.spectra),
+            "finished": self.finished,
+        }
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Continue from what `state_dict` gave."""
-        self.attempt, self.start, self.spent = state["attempt"], dict(state["start"]), dict(state["spent"])
+        self.attempt, self.finished = state["attempt"], state["finished"]
+        self.start, self.spent, self.spectra = (dict(state[key]) for key in ("start", "spent", "spectra"))
 
-    def _cut(self, step: int) -> CutReport:
-        model, cutter = self.cutter.model, self.cutter
-        aims = {name: aim for name in self.layers if (aim := self._aim(name)) is not None}
+    def _act(self, step: int) -> tuple[CutReport, Replaced]:
+        """Cut all layers that it is time for, or find that it is not."""
+        sight = _Sight(self)
+        attempt, attempts = self.attempt, len(self.steps)
+        spectra: tuple[Spectrum, ...] = ()
+        self.finished = attempt == attempts
+        if self.course.schedule == "plateau":
+            spectra = compared(sight.spectra, self.spectra)
+            self.spectra = {s.layer: list(s.singular_values) for s in spectra}
+            self.finished = self.finished or settled(spectra)
+            if not self.finished:
+                return CutReport(step, attempt, (), spectra), {}
+            attempt = attempts = 1  # whenever it comes, it is the only one
+        progress = Progress(attempt, attempts, self.start, self._orders(), self.spent)
+        aims = self.course.aims(
+            progress,
+            loss=lambda: sight.loss,
+            spectra=lambda: list(sight.spectra.values()),
+            loss_at=sight.loss_at if self.cutter.loss_fn is not None else None,
+        )
         rows: list[LayerCut] = []
         replaced: Replaced = {}
-        if aims:
-            with undisturbed(model):
-                batches = take(self.loader, self.sequences, model)
-                held_out = batches if self.held_out is None else take(self.held_out, None, model)
-                loss = cutter.loss(held_out)
-                limit = loss + self.max_loss_increase * abs(loss)
-                for name, aim in aims.items():
-                    row, new, spent = cutter.cut(
-                        name,
-                        self.layers[name],
-                        aim,
-                        batches,
-                        held_out,
-                        loss_before=loss,
-                        loss_limit=limit,
-                        seed=self.seed + self.attempt,
-                    )
-                    rows.append(row)
-                    replaced |= new
-                    self.spent[name] += spent
-                    loss = row.loss_after if row.accepted and not math.isnan(row.loss_after) else loss
-        if replaced and self.on_cut is not None:
-            self.on_cut(replaced)
-        return CutReport(step, self.attempt, tuple(rows))
+        for name, aim in aims.items():
+            row, new = self._cut(name, aim, sight, sight.loss if not rows else _loss_after(rows))
+            rows.append(row)
+            replaced |= new
+        return CutReport(step, self.attempt, tuple(rows), spectra), replaced
 
-    def _aim(self, name: str) -> Aim | None:
-        """Where this attempt takes a layer; None if there is nothing to do."""
-        order = self.layers[name].order
-        if self.ends is None:
-            assert self.tolerance is not None  # one of the two is given
-            left = budget_tolerance(self.spent[name], self.tolerance, self.attempt, self.cuts)
-            return Aim(None, left, self.gate)
-        end, last = self.ends[name], self.attempt == self.cuts
-        goal = order_goal(self.start[name], end, self.attempt, self.cuts)
-        goal = _slots(goal, self.cutter.minimum_order, self.cutter.multiple)
-        if goal >= order or (not last and order - goal < self.gate * order):
-            return None
-        return Aim(goal, None, 0.0 if last else self.gate)
-
-    def _require_orders(self, report: CutReport) -> None:
-        """Raise if a layer has stayed above its explicit order."""
-        if self.ends is None or self.allow_larger:
-            return
-        for name, layer in self.layers.items():
-            if layer.order > self.ends[name]:
-                why = next((row.reason for row in report.layers if row.layer == name), "it was not cut")
-                raise OrderNotReachedError(
-                    f"layer {name!r} still has {layer.order} states after the last cut, not the "
-                    f"{self.ends[name]} asked for: {why}. Raise reduce.order or reduce.max_loss_increase, "
-                    "move reduce.window, or write reduce.allow_larger = true to accept it",
-                    report,
-                )
-
-
-def _slots(order: int, minimum: int, multiple: int) -> int:
-    """An order as it is stored: at least the minimum, rounded up to a multiple."""
-    return -(-max(order, minimum) // multiple) * multiple
-
-
-def _ends(
-    order: int | Sequence[int] | None,
-    tolerance: float | None,
-    layers: list[str],
-    minimum: int,
-    multiple: int,
-) -> dict[str, int] | None:
-    """Order to end with, by layer, as stored; None if a tolerance decides."""
-    if not layers:
-        raise InputError("the model holds no LRU layer (ssmith.train.layers.LRU), so there is nothing to cut")
-    if (order is None) == (tolerance is None):
-        raise InputError(
-            f"order = {order} and tolerance = {tolerance}: give the order to end with or a total tolerance, "
-            "exactly one of them"
+    def _cut(self, name: str, aim: Aim, sight: _Sight, loss: float) -> tuple[LayerCut, Replaced]:
+        """Cut one layer and count what it has spent."""
+        limit = sight.loss + self.max_loss_increase * abs(sight.loss)
+        row, replaced, spent = self.cutter.cut(
+            name,
+            self.layers[name],
+            aim,
+            sight.batches,
+            sight.held_out,
+            loss_before=loss,
+            loss_limit=limit if aim.loss_limit is None else min(limit, aim.loss_limit),
+            seed=self.seed + self.attempt,
         )
-    if tolerance is not None:
-        if not 0 < tolerance < 1:
-            raise InputError(f"tolerance = {tolerance}: it is a share that may be lost, so write say 0.001")
-        return None
-    assert order is not None  # one of the two is given
-    orders = [order] * len(layers) if isinstance(order, int) else list(order)
-    if len(orders) != len(layers) or any(r < 1 for r in orders):
-        raise InputError(
-            f"order = {order} for {len(layers)} LRU layers: one number, or one a layer, all >= 1"
-        )
-    return {name: _slots(r, minimum, multiple) for name, r in zip(layers, orders, strict=True)}
+        if row.accepted and self.course.goal.max_loss is not None:
+            spent = max(0.0, row.loss_after - row.loss_before) / abs(row.loss_before)
+        self.spent[name] += spent
+        return row, replaced
+
+    def _orders(self) -> dict[str, int]:
+        return {name: layer.order for name, layer in self.layers.items()}
+
+    def _require_goal(self, report: CutReport) -> None:
+        """Raise if a layer has stayed above its explicit order, or the model above its budget."""
+        unmet = None if self.allow_larger else self.course.unmet(self._orders(), self.start)
+        if unmet is not None:
+            name, what = unmet
+            reasons = {row.layer: row.reason for row in report.layers if name in ("", row.layer)}
+            why = "; ".join(dict.fromkeys(reasons.values())) or "it was not cut"
+            raise OrderNotReachedError(
+                f"{what} asked for: {why}. Allow more states or a higher reduce.max_loss_increase, move "
+                "reduce.window, or write reduce.allow_larger = true to accept it",
+                report,
+            )
+
+
+class _Sight:
+    """What one cut can know about the model, each thing found when it is first needed."""
+
+    def __init__(self, truncator: Truncator) -> None:
+        self._truncator, self._cutter = truncator, truncator.cutter
+
+    @cached_property
+    def batches(self) -> list[Any]:
+        """For statistics."""
+        return take(self._truncator.loader, self._truncator.sequences, self._cutter.model)
+
+    @cached_property
+    def held_out(self) -> list[Any]:
+        """For the check."""
+        own = self._truncator.held_out
+        return self.batches if own is None else take(own, None, self._cutter.model)
+
+    @cached_property
+    def loss(self) -> float:
+        """On the held-out batches, before anything is cut."""
+        return self._cutter.loss(self.held_out)
+
+    @cached_property
+    def seen(self) -> dict[str, Measured]:
+        """What the criterion needs, of all layers as they are now; always the same signs."""
+        return self._cutter.measure(self._truncator.layers, self.batches, self._truncator.seed)
+
+    @cached_property
+    def spectra(self) -> dict[str, Real]:
+        """σ of each layer, likewise."""
+        return self._cutter.spectra(self._truncator.layers, self.seen)
+
+    def loss_at(self, orders: tuple[int, ...]) -> float:
+        """Held-out loss if the layers had these orders."""
+        layers = self._truncator.layers
+        wanted = dict(zip(layers, orders, strict=True))
+        return self._cutter.loss_at(wanted, layers, self.seen, self.batches, self.held_out)
+
+
+def _loss_after(rows: Sequence[LayerCut]) -> float:
+    """The held-out loss after the last of these that changed it."""
+    last = rows[-1]
+    return last.loss_after if last.accepted else last.loss_before
 
 
 def _check(
-    criterion: str, window: tuple[float, float], cuts: int, total_steps: int, loader: Iterable[Any]
+    criterion: str,
+    schedule: str,
+    window: tuple[float, float],
+    cuts: int,
+    total_steps: int,
+    loader: Iterable[Any],
 ) -> None:
-    if criterion not in ("task-aware", "empirical", "exact"):
-        raise InputError(f"criterion = {criterion!r}: write task-aware, empirical or exact")
+    if criterion not in CRITERIA:
+        raise InputError(f"criterion = {criterion!r}: write one of {', '.join(CRITERIA)}")
+    if schedule not in get_args(Schedule):
+        raise InputError(f"schedule = {schedule!r}: write one of {', '.join(get_args(Schedule))}")
     if not 0 <= window[0] <= window[1] < 1:
         raise InputError(f"window = {window}: shares of the training, 0 <= first <= last < 1")
     if cuts < 1 or total_steps < 1:

@@ -22,14 +22,14 @@ def test_the_last_step_is_near_the_final_factor():
 
 
 def test_cuts_spread_evenly_and_a_single_one_comes_last():
-    assert cut_steps((0.3, 0.6), 4, 1000) == (300, 400, 500, 600)
-    assert cut_steps((0.3, 0.6), 1, 1000) == (600,)
+    assert cut_steps("window", (0.3, 0.6), 4, 1000) == (300, 400, 500, 600)
+    assert cut_steps("window", (0.3, 0.6), 1, 1000) == (600,)
 
 
 @given(st.integers(1, 512), st.data(), st.integers(1, 20))
 def test_orders_fall_geometrically_to_the_end(start, data, attempts):
     end = data.draw(st.integers(1, start))
-    goals = [order_goal(start, end, k, attempts) for k in range(1, attempts + 1)]
+    goals = [order_goal("window", start, end, k, attempts) for k in range(1, attempts + 1)]
     assert goals == sorted(goals, reverse=True)
     assert goals[-1] == end and goals[0] <= start
     for before, after in itertools.pairwise(goals):
