@@ -82,11 +82,11 @@ def refitted(
 
 def _dynamics(system: System) -> tuple[Tensor, Tensor]:
     """λ (2, N) and B (2N, U) as the scan takes them, float32."""
-    lam, b = torch.from_numpy(system.lam), torch.from_numpy(system.B)
+    lam, b = torch.tensor(system.lam), torch.tensor(system.B)
     return torch.stack([lam.real, lam.imag]).float(), torch.cat([b.real, b.imag]).float()
 
 
 def _output(system: System) -> Tensor:
     """C (Y, 2N), planar, float64."""
-    c = torch.from_numpy(system.C)
+    c = torch.tensor(system.C)
     return torch.cat([c.real, -c.imag], dim=1)
