@@ -26,6 +26,9 @@ from ssmith.train.model import Network, build_network, parameter_groups
 from ssmith.train.splits import SequenceSet, Splits
 from ssmith.train.truncate import OrderNotReachedError, Truncator
 
+# Validation sequences behind the check of a cut: their loss is known to a few percent, and a cut stays cheap.
+HELD_OUT = 1000
+
 # All that a run writes; a kill may leave `.NAME.…` beside any of them.
 FILES = (
     "last.safetensors",
@@ -211,7 +214,7 @@ class Run:
             sequences=settings.sequences,
             moments=settings.moments,
             loss_fn=loss_function(recipe),
-            held_out=_Batches(self.splits.validation, self.fabric.device, None),
+            held_out=_Batches(self.splits.validation, self.fabric.device, HELD_OUT),
             max_loss_increase=settings.max_loss_increase,
             outputs=outputs_function(recipe),
             on_cut=lambda replaced: self.wrap(),
