@@ -70,3 +70,11 @@ def test_export_writes_c_and_says_what_onnx_needs(tmp_path):
     assert done.returncode == 0, done.stderr
     assert "ssmith[export]" in json.loads(done.stdout)["not written"]
     assert (folder / "net.c").exists() and not list(folder.glob("*.onnx"))
+
+
+def test_data_and_records_of_cuts_need_no_torch():
+    done = run(
+        "import ssmith.train.data, ssmith.train.model_data, ssmith.train.cuts\n"
+        "from ssmith.train import CutReport\nprint(CutReport(1, 1, ()).accepted)"
+    )
+    assert done.stdout.strip() == "False", done.stderr

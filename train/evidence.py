@@ -14,10 +14,10 @@ from ssmith.errors import InputError
 from ssmith.recipe import Recipe
 from ssmith.train.accelerator import open_fabric
 from ssmith.train.batches import Loss, Outputs, all_outputs
-from ssmith.train.data import load
 from ssmith.train.evaluate import Evaluation, evaluate, in_batches, loss_function, outputs_function
 from ssmith.train.loss import metric
 from ssmith.train.model import Network
+from ssmith.train.model_data import load_for
 from ssmith.train.splits import Splits
 from ssmith.train.statistics import undisturbed
 from ssmith.train.thaw import thaw
@@ -51,8 +51,7 @@ class Evidence:
     def gather(cls, bundle: Bundle, recipe: Recipe | None) -> Evidence:
         """Load the data of a recipe, split as they were when the bundle's model was trained.
 
-        Validation decides. The seed that the bundle records decides over the split: with the recipe's own,
-        sequences that the model has learned from could be among the held-out ones.
+        Validation decides; see `ssmith.train.model_data` for the split.
 
         Args:
             bundle: the model.
@@ -69,9 +68,7 @@ class Evidence:
                     " give --data RECIPE"
                 )
             return cls(golden, golden, all_outputs)
-        recipe = _as_trained(recipe, bundle)
-        splits = load(recipe)
-        _check_fit(bundle, splits)
+        recipe, splits = load_for(bundle, recipe)
         device = open_fabric(recipe.train.model_copy(update={"devices": 1, "strategy": "auto"})).device
         return cls(
             list(in_batches(splits.train, device, recipe.reduce.sequences)),
@@ -149,25 +146,3 @@ def _float64(layer: nn.Linear) -> tuple[Tensor, Tensor]:
 def _put(layer: nn.Linear, weight: Tensor, bias: Tensor) -> None:
     layer.weight = nn.Parameter(weight.float())
     layer.bias = nn.Parameter(bias.float())
-
-
-def _as_trained(recipe: Recipe, bundle: Bundle) -> Recipe:
-    origin = bundle.meta.provenance
-    if origin.get("recipe") == recipe.name and origin.get("seed", "").isdigit():
-        return recipe.model_copy(update={"seed": int(origin["seed"])})
-    return recipe
-
-
-def _check_fit(bundle: Bundle, splits: Splits) -> None:
-    model = (len(bundle.meta.inputs), len(bundle.meta.outputs))
-    data = (len(splits.inputs), len(splits.outputs))
-    if model != data:
-        raise InputError(
-            f"the model has {model[0]} inputs and {model[1]} outputs, the data {data[0]} and {data[1]}; give"
-            " --data the recipe that the model was trained with"
-        )
-    if bundle.meta.task != splits.task:
-        raise InputError(
-            f"the model does {bundle.meta.task}, the data are for {splits.task}; give --data the recipe that"
-            " the model was trained with"
-        )

@@ -14,10 +14,9 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import pairwise
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
-from torch import nn
 
 from ssmith.cost import ModelCost
 from ssmith.errors import InputError
@@ -25,8 +24,9 @@ from ssmith.ops import SSM, Affine
 from ssmith.recipe import CostKind, LayerSettings, ReduceSettings
 from ssmith.reduce.budget import Split, split_equal, split_marginal
 from ssmith.system import Real
-from ssmith.train.convert import Draft, convert
-from ssmith.train.fold import fold
+
+if TYPE_CHECKING:
+    from torch import nn
 
 Rule = Literal["best", "marginal", "equal"]
 COST_KINDS: tuple[CostKind, ...] = ("states", "parameters", "macs", "bytes")
@@ -125,6 +125,26 @@ class Goal:
             raise InputError(
                 f"reduce.layers names layer {strangers[0]}, the model has layers 0 to {count - 1}; they count"
                 " from the input"
+            )
+
+    def refuse_higher(self, present: Sequence[int]) -> None:
+        """Refuse an order above the present ones; one number may be above some layers, which then stay.
+
+        Args:
+            present: the order of each layer.
+
+        Raises:
+            InputError: a layer's own number is above its order, or the one for all is above all of them.
+        """
+        if self.order is None:
+            return
+        each = isinstance(self.order, tuple)
+        wanted = self.order if isinstance(self.order, tuple) else (self.order,)
+        if any(r > n for r, n in zip(wanted, present if each else (max(present),), strict=True)):
+            have = " and ".join(map(str, present))
+            raise InputError(
+                f"order {self.order}: the layers have {have} states, and a reduction goes down; write"
+                f" {'an order for each that it has' if each else max(present)} or less"
             )
 
     def settings(self, index: int) -> LayerSettings:
@@ -240,6 +260,9 @@ def module_cost(kind: CostKind, module: nn.Module) -> ModelCost:
     Raises:
         InputError: it cannot be frozen, so its size in a bundle is not known.
     """
+    from ssmith.train.convert import Draft, convert
+    from ssmith.train.fold import fold
+
     draft = Draft()
     try:
         convert(module, "", draft)

@@ -46,7 +46,7 @@ def reach(goal: Goal, trials: Trials, costs: Costs) -> Trial:
     if goal.max_cost is not None:
         return _within_cost(goal, trials, costs(goal.max_cost[0]))
     if goal.order is not None:
-        _refuse_higher(goal.order, present)
+        goal.refuse_higher(present)
         orders = [goal.fixed_order(i, n) for i, n in enumerate(present)]
         wanted = tuple(n if r is None else r for r, n in zip(orders, present, strict=True))
         return _at(wanted, trials)
@@ -127,15 +127,3 @@ def _at(orders: tuple[int, ...], trials: Trials) -> Trial:
                 " another order or --criterion may work"
             )
     return trial
-
-
-def _refuse_higher(order: int | tuple[int, ...], present: tuple[int, ...]) -> None:
-    """One number may be above some layers, which then stay, but not above all of them."""
-    each = isinstance(order, tuple)
-    pairs = zip(order, present, strict=True) if isinstance(order, tuple) else [(order, max(present))]
-    if any(wanted > n for wanted, n in pairs):
-        have = " and ".join(map(str, present))
-        raise InputError(
-            f"order {order}: the layers have {have} states, and a reduction goes down; write"
-            f" {'an order for each that it has' if each else max(present)} or less"
-        )

@@ -9,8 +9,9 @@ from torch import nn
 from ssmith import ops
 from ssmith.bundle import Bundle, Signal
 from ssmith.errors import InputError, SsmithError
+from ssmith.golden import TOLERANCE
 from ssmith.recipe import ModelSettings
-from ssmith.train.freeze import TOLERANCE, GoldenInput, freeze
+from ssmith.train.freeze import GoldenInput, freeze
 from ssmith.train.layers import LRU, MAX_RADIUS
 from ssmith.train.model import build_network
 from ssmith.train.pool import Pool
