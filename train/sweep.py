@@ -142,9 +142,8 @@ def _marks(points: Sequence[Document], trials: Trials) -> list[Document]:
         if order < points[0]["order"]:
             marks.append({"name": f"tolerance {tolerance:g}", "order": order, "meaning": meaning})
     scores = _scores(points, trials.evidence.metric)
-    close = [
-        point["order"] for point, score in zip(points, scores, strict=True) if score >= scores[0] - CLOSE
-    ]
+    least = scores[0] - CLOSE * (1 + 1e-9)
+    close = [point["order"] for point, score in zip(points, scores, strict=True) if score >= least]
     if trials.evidence.metric is not None:
         distance = "a point" if trials.evidence.metric == "accuracy" else "1 %"
         meaning = f"{trials.evidence.metric} within {distance} of full"
@@ -156,9 +155,8 @@ def _marks(points: Sequence[Document], trials: Trials) -> list[Document]:
 
 def _scores(points: Sequence[Document], metric: str | None) -> list[float]:
     """A score of each point, higher is better; a missing figure is worst of all."""
-    name, sign = (
-        ("output_error", -1.0) if metric is None else ("metric", 1.0 if metric == "accuracy" else -1.0)
-    )
+    name = "output_error" if metric is None else "metric"
+    sign = 1.0 if metric == "accuracy" else -1.0
     scale = abs(points[0][name]) if metric == "nrmse" and points[0][name] else 1.0
     return [-math.inf if p[name] is None else sign * p[name] / scale for p in points]
 

@@ -66,7 +66,6 @@ def folder() -> Path:
     return Path(kept.name)
 
 
-@functools.cache
 def recipe_path(task="classification") -> Path:
     """A recipe file of the data."""
     target, pooling = ("label", "mean") if task == "classification" else ("later", "none")
@@ -75,14 +74,17 @@ def recipe_path(task="classification") -> Path:
     return path
 
 
-@functools.cache
 def recipe(task="classification") -> Recipe:
     return Recipe.load(recipe_path(task))
 
 
-@functools.cache
 def bundle(task="classification", seed=0) -> Bundle:
     """The trained network, frozen with two golden sequences."""
+    return _bundle(task, seed)
+
+
+@functools.cache
+def _bundle(task: str, seed: int) -> Bundle:
     settings = recipe(task).model_copy(update={"seed": seed})
     splits = load(settings)
     with TemporaryDirectory() as run:
