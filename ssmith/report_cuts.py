@@ -60,6 +60,9 @@ class CutRow(_Record):
     clamped: int = 0
     loss_before: float | None = None
     loss_after: float | None = None
+    metric: Literal["accuracy", "nrmse"] | None = None
+    metric_before: float | None = None
+    metric_after: float | None = None
     accepted: bool
     reason: str = ""
     notes: list[str] = []

@@ -12,7 +12,7 @@ from ssmith import report_plots as plots
 from ssmith.measurement import Measurement
 from ssmith.report_data import ParityRow, ReportData
 from ssmith.report_reduction import reductions
-from ssmith.report_words import CRITERIA, percent_text, share_text
+from ssmith.report_words import CRITERIA, percent_text, score_text, share_text
 
 
 def render(data: ReportData) -> str:
@@ -28,7 +28,7 @@ def render(data: ReportData) -> str:
     filters: dict[str, Any] = {
         "size": size_text,
         "us": plots.time_text,
-        "score": lambda value: score_text(value, data.summary.metric),
+        "score": lambda value: plots.DASH if value is None else score_text(value, data.summary.metric),
         "range": plots.range_text,
         "percent": lambda value: plots.DASH if value is None else percent_text(value),
         "share": lambda value: plots.DASH if value is None else share_text(value, "< "),
@@ -63,13 +63,6 @@ def size_text(value: int | None) -> str:
     if value < 1024:
         return f"{value} B"
     return f"{value / 1024:.1f} KB" if value < 1024**2 else f"{value / 1024**2:.1f} MB"
-
-
-def score_text(value: float | None, metric: str | None) -> str:
-    """``96.4 %`` for an accuracy, ``0.431`` for an error."""
-    if value is None:
-        return plots.DASH
-    return f"{100 * value:.1f} %" if metric == "accuracy" else f"{value:.3f}"
 
 
 def ratio_text(value: float) -> str:

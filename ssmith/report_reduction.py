@@ -10,7 +10,7 @@ from markupsafe import Markup
 from ssmith import report_plots as plots
 from ssmith.report_cuts import BundleRow, CutRow
 from ssmith.report_data import ReportData
-from ssmith.report_words import Sentence, agreement, headline, outcome_text, plan_text, sentences
+from ssmith.report_words import Sentence, agreement, asked_text, headline, outcome_text, plan_text, sentences
 
 SHOWN = 6  # certificates with a figure; the table lists every cut
 LARGE = 0.1  # relative difference at the worst frequency
@@ -59,15 +59,15 @@ class Reduction:
 
 
 def reductions(data: ReportData) -> list[Reduction]:
-    """Training's cuts first, then those of each bundle that was cut afterwards."""
+    """Training's cuts first, then those of each bundle that was cut afterwards; equal ones once."""
     found = []
     if data.cuts:
         plan = f"{plan_text(data.plan)} " if data.plan else ""
-        intro = plan + outcome_text(data.cuts)
+        intro = (plan + outcome_text(data.cuts)).strip()
         found.append(_reduction("training", "During training", intro, data.cuts))
     for index, bundle in enumerate(data.bundles):
-        if bundle.cuts:
-            intro = f"{_model(bundle)} {outcome_text(bundle.cuts)}"
+        if bundle.cuts and all(bundle.cuts != other.cuts for other in data.bundles[:index]):
+            intro = f"{_model(bundle)} {outcome_text(bundle.cuts)}".strip()
             found.append(
                 _reduction(
                     f"after-{index}", f"After training: {bundle.model} in {bundle.file}", intro, bundle.cuts
@@ -79,7 +79,8 @@ def reductions(data: ReportData) -> list[Reduction]:
 def notable(cuts: Sequence[CutRow], limit: int = SHOWN) -> list[CutRow]:
     """The cuts to explain one by one, in their order; all of them where there are few.
 
-    Of many: the last that stands of each layer, the costliest that stands, the costliest that was undone.
+    Of many: the costliest that stands, the costliest that was undone, the one that moved the outputs most,
+    the last that stands of each layer.
     """
     tried = [cut for cut in cuts if cut.singular_values and cut.outcome != "not cut"]
     if len(tried) <= limit:
@@ -94,6 +95,8 @@ def _by_interest(cuts: Sequence[CutRow]) -> Iterator[int]:
     for group in (kept, undone):
         if group:
             yield max(group, key=lambda i: (cuts[i].cost or 0.0, i))
+    if kept:
+        yield max(kept, key=lambda i: (cuts[i].output_error or 0.0, i))
     yield from {cuts[i].layer: i for i in kept}.values()
 
 
@@ -126,6 +129,6 @@ def _predictions(cuts: list[CutRow], title: str) -> Iterator[Prediction]:
 
 def _model(bundle: BundleRow) -> str:
     orders = f" ({plots.range_text(bundle.orders)} states a layer now)" if bundle.orders else ""
-    goal = f", asked for {bundle.reduced_to}" if bundle.reduced_to else ""
+    goal = f", asked {asked_text(bundle.reduced_to)}" if bundle.reduced_to else ""
     tuned = f", then trained on: {bundle.fine_tuned}" if bundle.fine_tuned else ""
     return f"The model {bundle.model} in {bundle.file}{orders} was cut when it was finished{goal}{tuned}."

@@ -91,6 +91,11 @@ def percent_text(value: float) -> str:
     return f"{100 * value:+.{digits}f}{PERCENT}".replace("-", "−")
 
 
+def score_text(value: float, metric: str | None) -> str:
+    """``96.4 %`` for an accuracy, ``0.431`` for an error."""
+    return f"{100 * value:.1f}{PERCENT}" if metric == "accuracy" else f"{value:.3f}"
+
+
 def headline(cut: CutRow) -> str:
     """What happened, in one sentence."""
     layer = f"Layer {cut.layer + 1}"
@@ -117,8 +122,8 @@ def plan_text(plan: ReductionPlan) -> str:
     """What the recipe asked for."""
     when = {
         "once": "in a single cut",
-        "gradual": f"little by little, in {plan.cuts or 'many'} small cuts",
-        "plateau": f"in up to {plan.cuts or 'several'} cuts, each once the spectrum had settled",
+        "gradual": "little by little, in many small cuts",
+        "plateau": "in cuts that each waited until the spectrum had settled,",
     }.get(plan.schedule, f"in {plan.cuts} cuts" if plan.cuts and plan.cuts > 1 else "in one cut")
     where = ""
     if len(plan.window) == 2:
@@ -131,8 +136,23 @@ def plan_text(plan: ReductionPlan) -> str:
     return f"The recipe asked {_goal(plan)}, {when}{where}{name}.{refit}"
 
 
+def asked_text(goal: str) -> str:
+    """A goal as bundles record it, ``max_bytes 65536``, in words that follow "asked"."""
+    name, *values = goal.split()
+    try:
+        target = [float(v) if "." in v or "e" in v else int(v) for v in values]
+        plan = ReductionPlan.model_validate(
+            {"goal": name, "target": target if len(target) > 1 else target[0]}
+        )
+        return _goal(plan)
+    except (LookupError, ValueError):
+        return f"for {goal}"
+
+
 def outcome_text(cuts: Sequence[CutRow]) -> str:
-    """How many cuts stand, and the costliest of them."""
+    """How many cuts stand, and the costliest of them; a single cut speaks for itself."""
+    if len(cuts) == 1:
+        return ""
     counts = {o: sum(cut.outcome == o for cut in cuts) for o in ("kept", "undone", "not cut")}
     parts = [f"{counts['kept']} of {len(cuts)} cuts stand"]
     if counts["undone"]:
@@ -191,6 +211,10 @@ def _outputs(cut: CutRow) -> Sentence | None:
     if cut.loss_before is not None and cut.loss_after is not None:
         change = f" ({percent_text(cut.cost)})" if cut.cost is not None else ""
         parts.append(f"the loss went from {cut.loss_before:.4g} to {cut.loss_after:.4g}{change}")
+    if cut.metric is not None and cut.metric_before is not None and cut.metric_after is not None:
+        name = "accuracy" if cut.metric == "accuracy" else "error (NRMSE)"
+        before, after = (score_text(m, cut.metric) for m in (cut.metric_before, cut.metric_after))
+        parts.append(f"the {name} from {before} to {after}")
     if not parts:
         return None
     return Sentence("measured", f"On held-out data {', and '.join(parts)}.")

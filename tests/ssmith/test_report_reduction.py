@@ -61,7 +61,7 @@ def test_a_gradual_schedule_stays_readable(many):
     assert html.count('<article class="certificate"') <= 2 * SHOWN
     assert len(html) < 500_000
     text = words(html)
-    assert "little by little, in 20 small cuts between 22.5 % and 45 %" in text
+    assert "little by little, in many small cuts between 22.5 % and 45 %" in text
     assert "39 of 40 cuts stand; 1 cost too much and was undone" in text
     assert "<details><summary>All 40 cuts in numbers" in html
     assert "<details open><summary>All 2 cuts in numbers" in html
@@ -78,7 +78,7 @@ def test_cuts_after_training_come_from_the_bundles(many):
     assert kinds == {"guaranteed", "no guarantee", "measured", "predicted"}
     text = words(render_html(data))
     assert "Cuts after training" in text
-    assert "asked for order 8, then trained on: 90 of 120 steps on digits." in text
+    assert "asked for 8 states a layer, then trained on: 90 of 120 steps on digits." in text
 
 
 def test_a_lone_bundle_brings_its_history(tmp_path):

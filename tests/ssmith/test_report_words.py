@@ -8,7 +8,7 @@ import pytest
 
 from ssmith.recipe import CriterionName, Schedule
 from ssmith.report_cuts import GOALS, SYSTEM_ONLY, CutRow, ReductionPlan
-from ssmith.report_words import CRITERIA, agreement, headline, outcome_text, plan_text, sentences
+from ssmith.report_words import CRITERIA, agreement, asked_text, headline, outcome_text, plan_text, sentences
 from tests.report_run import cut
 
 
@@ -32,6 +32,11 @@ def test_every_figure_of_a_full_record_is_said():
     assert "outputs moved by 0.9 %, and the loss went from 1.389 to 1.391 (+0.1 %)" in text["measured"]
     assert "% of the energy that the states pass on" in text["predicted"]
     assert "task-aware" in text["no guarantee"]
+
+
+def test_a_cut_after_training_tells_the_score():
+    scored = row(metric="accuracy", metric_before=0.8426, metric_after=0.8376)
+    assert "the accuracy from 84.3 % to 83.8 %." in said(scored)["measured"]
 
 
 def test_what_nobody_measured_is_not_said():
@@ -102,6 +107,22 @@ def test_the_outcome_counts_and_names_the_costliest():
     assert text.startswith("2 of 4 cuts stand; 1 cost too much and was undone; 1 was not made.")
     assert "raised the held-out loss by 2 % (layer 1, to 12 states)" in text
     assert "No cut that stands raised" in outcome_text(cuts[1:])
+    assert outcome_text(cuts[:1]) == ""
+
+
+@pytest.mark.parametrize(
+    ("goal", "text"),
+    [
+        ("order 8", "for 8 states a layer"),
+        ("order 8 4", "for 8, 4 states in its layers"),
+        ("max_bytes 65536", "for at most 65\u202f536 bytes of weights"),
+        ("max_loss 0.01", "that the held-out loss rises by at most 1\u00a0%"),
+        ("something new", "for something new"),
+        ("order", "for order"),
+    ],
+)
+def test_a_recorded_goal_in_words(goal, text):
+    assert asked_text(goal) == text
 
 
 def test_agreement_is_one_for_equal_ranks_and_zero_for_opposite():
