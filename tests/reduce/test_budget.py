@@ -3,7 +3,7 @@ import math
 
 import numpy as np
 import pytest
-from hypothesis import assume, given
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from ssmith.errors import InputError
@@ -34,6 +34,7 @@ def allowed(tail, smallest, multiple):
     return [r for r in range(1, present + 1) if r == present or (r >= smallest and r % multiple == 0)]
 
 
+@settings(max_examples=50, deadline=None)
 @given(problems(), st.floats(0.0, 250.0), st.sampled_from(sorted(RULES)))
 def test_a_split_keeps_its_promises(problem, budget, rule):
     tails, costs, minimum, multiple, fixed = problem
@@ -54,6 +55,7 @@ def test_a_split_keeps_its_promises(problem, budget, rule):
         assert order >= min(smallest, len(tail) - 1)
 
 
+@settings(max_examples=50, deadline=None)
 @given(problems(), st.floats(0.0, 250.0), st.floats(0.0, 50.0))
 def test_equal_shares_grow_with_the_budget(problem, budget, more):
     tails, costs, minimum, multiple, fixed = problem
@@ -66,6 +68,7 @@ def test_equal_shares_grow_with_the_budget(problem, budget, more):
     assert all(a <= b for a, b in zip(small.orders, large.orders, strict=True))
 
 
+@settings(max_examples=50, deadline=None)
 @given(problems(convex=True), st.floats(0.0, 250.0))
 def test_marginal_is_within_a_single_step_of_the_best(problem, budget):
     """Oracle: all combinations. With convex tails and linear costs only a step that did not fit is lost."""
@@ -148,6 +151,7 @@ def test_bad_budgets_are_refused(rule, tails, costs, budget, more, message):
         RULES[rule](tails, costs, budget, **more)
 
 
+@settings(max_examples=50, deadline=None)
 @given(st.integers(1, 40), st.integers(0, 300), st.integers(0, 300))
 def test_bisection_finds_the_smallest_order_within_the_limit(lowest, span, at):
     highest, smallest, asked = lowest + span, lowest + min(at, span), []
@@ -162,6 +166,7 @@ def test_bisection_finds_the_smallest_order_within_the_limit(lowest, span, at):
     assert len(set(asked)) == len(asked)
 
 
+@settings(max_examples=50, deadline=None)
 @given(st.lists(st.one_of(st.floats(0.0, 2.0), st.just(math.nan)), min_size=1, max_size=40))
 def test_bisection_on_any_losses_returns_one_that_it_has_seen_within_the_limit(losses):
     seen = {}

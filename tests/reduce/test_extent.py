@@ -2,7 +2,7 @@ import math
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ssmith.errors import InputError
@@ -15,6 +15,7 @@ from ssmith.reduce.gramians import controllability_gramian
 BOUNDED = sorted(name for name, criterion in CRITERIA.items() if criterion.bound)
 
 
+@settings(max_examples=50, deadline=None)
 @given(
     st.integers(0, 2**31),
     st.sampled_from(("plain", "duplicate", "real poles")),
@@ -83,6 +84,7 @@ def test_a_goal_out_of_range_is_refused(arguments, message):
         Extent(**arguments)
 
 
+@settings(max_examples=50, deadline=None)
 @given(st.integers(1, 300), st.integers(1, 300), st.integers(1, 16))
 def test_slots_are_the_smallest_multiple_that_holds_all(modes, minimum, multiple):
     slots = Extent(order=1, min_order=minimum, multiple=multiple).slots(modes)

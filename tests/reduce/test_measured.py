@@ -1,6 +1,6 @@
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ssmith.errors import InputError
@@ -24,6 +24,7 @@ def root_of(weight):
     return vectors * np.sqrt(values) @ vectors.T
 
 
+@settings(max_examples=50, deadline=None)
 @given(st.integers(0, 2**31), st.sampled_from(KINDS))
 def test_weighting_is_the_exact_gramian_of_the_weighted_output(make, seed, kind):
     system, rng = make(seed, kind), np.random.default_rng(seed)

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 import scipy.linalg
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ssmith.reduce.accuracy import frequency_response, hinf_error, hinf_norm
@@ -50,6 +50,7 @@ def test_it_is_the_published_method(make, seed, order):
     assert result.order == order
 
 
+@settings(max_examples=50, deadline=None)
 @given(st.integers(0, 2**31), st.sampled_from(KINDS))
 def test_the_real_system_never_has_the_heavier_tail(make, seed, kind):
     """Eckart-Young and Mirsky: Re of the best rank-r complex Hankel matrix has real rank 2r at most."""
@@ -63,6 +64,7 @@ def test_the_real_system_never_has_the_heavier_tail(make, seed, kind):
         assert tails(real)[2 * r] <= tails(complex_)[r] + slack
 
 
+@settings(max_examples=50, deadline=None)
 @given(st.integers(0, 2**31), st.sampled_from(KINDS), st.integers(1, 12))
 def test_stable_and_within_its_bound(make, seed, kind, order):
     system = make(seed, kind)

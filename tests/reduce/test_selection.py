@@ -1,6 +1,6 @@
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ssmith.reduce.accuracy import hinf_error, hinf_norm
@@ -11,6 +11,7 @@ from ssmith.system import System
 KINDS = ("plain", "near unit circle", "duplicate", "real poles", "mixed")
 
 
+@settings(max_examples=50, deadline=None)
 @given(st.integers(0, 2**31), st.sampled_from(KINDS), st.integers(1, 12))
 def test_the_error_stays_below_the_sum_of_the_gains(make, seed, kind, order):
     system = make(seed, kind)
@@ -19,6 +20,7 @@ def test_the_error_stays_below_the_sum_of_the_gains(make, seed, kind, order):
     assert result.stable
 
 
+@settings(max_examples=50, deadline=None)
 @given(st.integers(0, 2**31), st.sampled_from(KINDS))
 def test_a_gain_is_the_most_a_mode_can_do(make, seed, kind):
     system = make(seed, kind)
