@@ -129,6 +129,9 @@ def test_an_artifact_of_another_model_is_refused(finished, tmp_path):
         (["inspect", "absent.ssm"], ["cannot read bundle"]),
         (["freeze", "absent"], ["no run folder"]),
         (["reduce", "absent.ssm"], ["--order", "--tolerance"]),
+        (["reduce", "absent.ssm", "--order", "4", "--max-bytes", "9"], ["--order and --max-bytes"]),
+        (["reduce", "absent.ssm", "--orders", "4,x"], ["--orders 4,x", "whole numbers"]),
+        (["reduce", "absent.ssm", "--order", "4"], ["cannot read bundle"]),
         (["export", "absent.ssm"], ["cannot read bundle"]),
         (["new", "--data", "absent.csv"], ["absent.csv"]),
         (["recipes", "absent"], ["cannot read recipe"]),
@@ -185,7 +188,7 @@ def test_an_interrupt_says_how_to_go_on(tmp_path):
     child.send_signal(signal.SIGINT)
     _, stderr = child.communicate(timeout=60)
     assert child.returncode == 130
-    assert "goes on from here" in stderr
+    assert "goes on from what is done" in stderr
     assert "Traceback" not in stderr
 
 
