@@ -53,6 +53,7 @@ class CutRow(_Record):
     criterion: str = ""
     tail: float | None = None
     error_bound: float | None = None
+    gain: float | None = None
     h2_error: float | None = None
     hinf_error: float | None = None
     output_error: float | None = None
@@ -103,6 +104,11 @@ class CutRow(_Record):
         sizes = [v**self.power for v in self.singular_values]
         total = sum(sizes)
         return sum(sizes[self.kept_values :]) / total if total > 0 else None
+
+    @property
+    def share_bound(self) -> float | None:
+        """The bound as a share of the layer's largest gain; None where either is not known."""
+        return self.error_bound / self.gain if self.error_bound is not None and self.gain else None
 
     @property
     def predicted_change(self) -> float | None:

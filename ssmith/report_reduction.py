@@ -54,8 +54,8 @@ class Reduction:
 
     @property
     def hidden(self) -> int:
-        """How many cuts have no certificate of their own on the page."""
-        return len(self.cuts) - len(self.certificates)
+        """How many cuts that were tried have no certificate of their own on the page."""
+        return sum(cut.outcome != "not cut" for cut in self.cuts) - len(self.certificates)
 
 
 def reductions(data: ReportData) -> list[Reduction]:

@@ -229,10 +229,11 @@ def _moved_poles(cut: CutRow) -> Sentence | None:
 
 def _guarantee(cut: CutRow) -> Sentence | None:
     if cut.error_bound is not None:
+        share = "" if cut.share_bound is None else f", {share_text(cut.share_bound)} of its largest gain"
         return Sentence(
             "guaranteed",
             f"Whatever goes in, what this layer puts out is off by at most {cut.error_bound:.2g} × the"
-            " strength of its input (root mean square over the whole signal).",
+            f" strength of its input{share} (root mean square over the whole signal).",
         )
     words = CRITERIA.get(cut.criterion)
     if words is None:

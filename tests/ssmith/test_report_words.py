@@ -48,6 +48,8 @@ def test_what_nobody_measured_is_not_said():
 
 def test_a_bound_is_a_guarantee_and_only_a_bound_is():
     assert "at most 0.034 ×" in said(row(criterion="exact", error_bound=0.034))["guaranteed"]
+    known = said(row(criterion="exact", error_bound=0.034, gain=1.7))["guaranteed"]
+    assert "at most 0.034 × the strength of its input, 2 % of its largest gain" in known
     voided = said(row(criterion="exact", error_bound=None, clamped=2))
     assert "guaranteed" not in voided
     assert "poles had to be moved" in voided["no guarantee"]
