@@ -187,7 +187,8 @@ class Cutter:
                     reduction: Reduction = self.share(compute)
                     snapshots.append(Snapshot(self.model, layer, self.optimizer))
                     layer.load_system(reduction.system)
-            self._recalibrate(batches)
+            if snapshots:
+                self._recalibrate(batches)
             loss = self.loss(held_out)
         finally:
             for snapshot in reversed(snapshots):

@@ -9,57 +9,10 @@ from torch import nn
 from torch.utils.data import DataLoader, TensorDataset
 
 from ssmith.errors import InputError, SsmithError
-from ssmith.recipe import ModelSettings, TrainSettings
+from ssmith.reduce import CRITERIA
 from ssmith.train.layers import LRU
-from ssmith.train.model import build_network, parameter_groups
 from ssmith.train.truncate import OrderNotReachedError, Truncator
-
-STEPS = 40
-
-
-def loss_fn(model, batch):
-    x, y = batch
-    return nn.functional.mse_loss(model(x), y)
-
-
-def batches(count=4, seed=0):
-    """A moving sum to learn: x (8, 30, 1) → y (8, 30, 1)."""
-    generator = torch.Generator().manual_seed(seed)
-    inputs = [torch.randn(8, 30, 1, generator=generator) for _ in range(count)]
-    return [(x, x.cumsum(1) - torch.cat([torch.zeros(8, 5, 1), x.cumsum(1)[:, :-5]], 1)) for x in inputs]
-
-
-def network(blocks=1, order=16, norm="layer", dropout=0.0):
-    settings = ModelSettings(width=4, order=order, blocks=blocks, norm=norm, dropout=dropout)
-    return build_network(settings, 1, 1, pooling="none", seed=0)
-
-
-def trained(model, steps=5):
-    optimizer = torch.optim.AdamW(parameter_groups(model, TrainSettings()))
-    train(model, optimizer, steps)
-    return optimizer
-
-
-def train(model, optimizer, steps):
-    for k in range(steps):
-        optimizer.zero_grad()
-        loss_fn(model, batches()[k % 4]).backward()
-        optimizer.step()
-
-
-def truncator(model, optimizer, **changes):
-    settings = {"total_steps": STEPS, "loss_fn": loss_fn, "max_loss_increase": 100.0}
-    return Truncator(model, optimizer, batches(), **{**settings, **changes})
-
-
-def run(cut, model=None, optimizer=None):
-    """Call every step; train on the way if there is an optimiser."""
-    reports = []
-    for step in range(1, STEPS + 1):
-        if optimizer is not None:
-            train(model, optimizer, 1)
-        reports.append(cut.step(step))
-    return [r for r in reports if r is not None]
+from tests.train.cutting import STEPS, batches, loss_fn, network, run, train, trained, truncator
 
 
 def snapshot(model, optimizer):
@@ -78,7 +31,7 @@ def assert_same(a, b):
     assert torch.equal(a[4], b[4])
 
 
-@pytest.mark.parametrize("criterion", ["task-aware", "empirical", "exact"])
+@pytest.mark.parametrize("criterion", list(CRITERIA))
 def test_an_explicit_order_is_reached_step_by_step_while_training_goes_on(criterion):
     model = network()
     optimizer = trained(model)
@@ -92,7 +45,9 @@ def test_an_explicit_order_is_reached_step_by_step_while_training_goes_on(criter
         assert len(row.singular_values) == 2 * row.order_before
         assert list(row.singular_values) == sorted(row.singular_values, reverse=True)
         assert math.isfinite(row.loss_after) and 0 <= row.h2_error and 0 <= row.hinf_error
-        assert math.isnan(row.error_bound) == (criterion != "exact")
+        assert 0 < row.output_error < math.inf
+        assert math.isfinite(row.error_bound) == CRITERIA[criterion].bound
+        assert row.clamped == 0 or not CRITERIA[criterion].stable
     counts = {float(s["step"]) for s in optimizer.state.values()}
     assert counts == {5 + STEPS}  # the step count went on
     assert {id(p) for g in optimizer.param_groups for p in g["params"]} == {id(p) for p in model.parameters()}
@@ -203,21 +158,6 @@ def test_each_layer_has_its_own_order():
     assert second.loss_before == first.loss_after
 
 
-def test_on_cut_maps_old_to_new_for_an_average_of_the_weights():
-    model = network()
-    optimizer = trained(model)
-    average = {p: p.detach().clone() for p in model.parameters()}
-
-    def follow(replaced):
-        for old, new in replaced.items():
-            del average[old]
-            average[new] = new.detach().clone()
-
-    run(truncator(model, optimizer, order=4, on_cut=follow), model, optimizer)
-    assert {id(p) for p in average} == {id(p) for p in model.parameters()}
-    assert all(value.shape == p.shape for p, value in average.items())
-
-
 def test_batchnorm_is_measured_anew():
     model = network(norm="batch", blocks=2)
     optimizer = trained(model)
@@ -232,25 +172,6 @@ def test_batchnorm_is_measured_anew():
     # Five training steps move a running mean 41 % of the way; measured anew, it is there. Not to the last
     # digit: while it is measured, the norm before it uses each batch's own moments, as in training.
     assert torch.allclose(model.blocks[1].norm.running_mean, frames.mean(0), atol=0.01)
-
-
-def test_a_resumed_truncator_goes_on_alike():
-    reports = []
-    for interrupted in (False, True):
-        model = network()
-        optimizer = trained(model)
-        cut = truncator(model, optimizer, tolerance=1e-2, gate=0.0)
-        for step in range(1, STEPS + 1):
-            train(model, optimizer, 1)
-            if interrupted and step == 18:
-                state = cut.state_dict()
-                cut = truncator(model, optimizer, tolerance=1e-2, gate=0.0)
-                cut.load_state_dict(state)
-            report = cut.step(step)
-        reports.append((report, model.state_dict(), cut.state_dict()))
-    (_, weights, state), (_, others, other_state) = reports
-    assert state == other_state
-    assert all(torch.equal(v, others[k]) for k, v in weights.items())
 
 
 def test_a_loop_that_calls_rarely_cuts_once_to_where_it_should_be():
@@ -342,6 +263,7 @@ def test_the_report_is_plain_json():
     (row,) = report.as_json()
     expected = {"step", "layer", "order_before", "order_after", "singular_values", "criterion", "tail"}
     assert expected | {"error_bound", "loss_before", "loss_after", "accepted", "reason"} <= row.keys()
+    assert 0 < row["output_error"] < math.inf
     assert row["error_bound"] is None and isinstance(row["singular_values"], list)
     assert str(report) == f"step 24: blocks.0.ssm 16 -> {row['order_after']} (accepted)"
 
@@ -373,5 +295,7 @@ def test_refusals_of_model_and_loader():
     model = network()
     with pytest.raises(InputError, match="iterator"):
         Truncator(model, trained(model, 0), iter(batches()), order=1, total_steps=1)
+    with pytest.raises(InputError, match="is to end with 17; a reduction goes down"):
+        run(truncator(model, trained(model, 0), order=17))
     with pytest.raises(InputError, match="empty"):
         run(Truncator(model, trained(model, 0), [], order=1, total_steps=1))
