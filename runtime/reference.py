@@ -66,6 +66,30 @@ def run(
     return np.concatenate(outputs), after
 
 
+def layer_states(
+    ops: Sequence[Op], tensors: Tensors, layer: SSM, block: Real, state: Mapping[str, Real] | None = None
+) -> tuple[Real, State]:
+    """The states that one SSM layer runs through in float64, frame by frame.
+
+    Args:
+        ops: the network.
+        tensors: its weights.
+        layer: the op, one of ``ops``.
+        block: frames, shape (T, U).
+        state: as returned earlier; None is a fresh start.
+
+    Returns:
+        Planar states [Re x | Im x], shape (T, 2N), and where to go on: pass it with the next frames.
+    """
+    before = [*ops[: list(ops).index(layer)]]
+    own = np.zeros(2 * tensors[layer.lam].shape[1])
+    earlier = {name: value for name, value in (state or {}).items() if name != layer.state}
+    inputs, after = run(before, tensors, block, earlier)
+    after[layer.state] = (state or {}).get(layer.state, own)
+    drive = inputs @ tensors[layer.B].astype(np.float64).T
+    return _scan(tensors[layer.lam].astype(np.float64), drive, after, layer.state), after
+
+
 def initial_state(ops: Sequence[Op], tensors: Tensors, inputs: int, dtype: type[np.floating]) -> State:
     """The states of a fresh start: zeros, in the order the ops own them."""
     shapes = state_shapes(ops, tensors, inputs)

@@ -28,7 +28,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from ssmith.errors import InputError, first_problem
 from ssmith.files import write_atomic
 from ssmith.golden import GoldenCase
-from ssmith.ops import SSM, Float32, Op, check_ops, state_shapes, tensor_names
+from ssmith.ops import SSM, Float32, Op, check_ops, ssm_system, state_shapes, tensor_names
 from ssmith.system import System
 from ssmith.variants import pack, unpack
 
@@ -200,17 +200,8 @@ class Bundle:
 
     def systems(self) -> tuple[System, ...]:
         """The SSM layers as systems, in order: y = Re(C x) + D ∘ u in complex128."""
-        found = []
-        for op in self.meta.ops:
-            if isinstance(op, SSM):
-                lam, b, c = (self.tensors[name].astype(np.float64) for name in (op.lam, op.B, op.C))
-                n = lam.shape[1]
-                d = None if op.D is None else self.tensors[op.D]
-                complex_c = c[:, :n] - 1j * c[:, n:]  # planar C is [Re C, -Im C]
-                found.append(
-                    System(lam[0] + 1j * lam[1], b[:n] + 1j * b[n:], complex_c, d, self.meta.period_s)
-                )
-        return tuple(found)
+        layers = (op for op in self.meta.ops if isinstance(op, SSM))
+        return tuple(ssm_system(op, self.tensors, self.meta.period_s) for op in layers)
 
     def to_bytes(self) -> bytes:
         """The file's bytes; equal models give equal bytes."""

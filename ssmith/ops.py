@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 from ssmith.errors import InputError
+from ssmith.system import System
 
 Float32 = NDArray[np.float32]
 Tensors = Mapping[str, Float32]
@@ -146,6 +147,25 @@ def output_width(op: Op, width: int, tensors: Tensors) -> int:
     if isinstance(op, SSM):
         return int(tensors[op.C].shape[0])
     return width // 2 if isinstance(op, Gate) else width
+
+
+def ssm_system(op: SSM, tensors: Tensors, dt_s: float | None = None) -> System:
+    """A layer as a system: y = Re(C x) + D ∘ u in complex128."""
+    lam, b, c = (tensors[name].astype(np.float64) for name in (op.lam, op.B, op.C))
+    n = lam.shape[1]
+    d = None if op.D is None else tensors[op.D]
+    complex_c = c[:, :n] - 1j * c[:, n:]  # planar C is [Re C, -Im C]
+    return System(lam[0] + 1j * lam[1], b[:n] + 1j * b[n:], complex_c, d, dt_s)
+
+
+def ssm_tensors(op: SSM, system: System) -> dict[str, Float32]:
+    """λ, B and C of a system under the names that a layer reads; D stays what it was."""
+    planar = {
+        op.lam: np.stack([system.lam.real, system.lam.imag]),
+        op.B: np.concatenate([system.B.real, system.B.imag]),
+        op.C: np.concatenate([system.C.real, -system.C.imag], axis=1),
+    }
+    return {name: array.astype(np.float32) for name, array in planar.items()}
 
 
 def check_ops(ops: tuple[Op, ...], tensors: Tensors, inputs: int, outputs: int) -> None:

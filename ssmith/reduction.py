@@ -10,11 +10,13 @@ from typing import TYPE_CHECKING, Any, get_args
 
 from ssmith import stages
 from ssmith.bundle import Bundle
-from ssmith.errors import InputError
+from ssmith.errors import InputError, MissingToolError
 from ssmith.files import write_atomic
 from ssmith.recipe import CostKind, CriterionName, Recipe
 
 if TYPE_CHECKING:
+    from ssmith import torchfree
+    from ssmith.train.goal import Goal
     from ssmith.train.posthoc import Reduced, Request
 
 Facts = dict[str, Any]
@@ -120,13 +122,18 @@ def reduce_bundle(source: Path, target: Path | None, options: Options, *, quiet:
     """
     bundle = Bundle.read(source)
     recipe = None if options.data is None else Recipe.load(options.data)
-    stages.need("train", "torch", "lightning_fabric", "scipy")
+    torch_is_here = not stages.absent("torch", "lightning_fabric")
+    stages.need("train" if torch_is_here else "reduce", "scipy")
+    if not torch_is_here:
+        _refuse_what_trains(options)
     if options.sweep:
         stages.need("report", "matplotlib")
         target = target or source.with_name(f"{source.stem}-sweep.json")
         return _sweep(bundle, target, options, recipe, quiet)
     target = target or source.with_name(f"{source.stem}-reduced.ssm")
-    reduced = _reduce(bundle, options, recipe, quiet)
+    reduced = (
+        _reduce(bundle, options, recipe, quiet) if torch_is_here else _torchfree(bundle, options, recipe)
+    )
     reduced.bundle.write(target)
     return {
         "bundle": str(target),
@@ -149,6 +156,33 @@ def _reduce(bundle: Bundle, options: Options, recipe: Recipe | None, quiet: bool
         if options.orders:
             return reduce_to_orders(bundle, options.orders, request, recipe, say=say, on_progress=progress)
         return reduce_posthoc(bundle, request, recipe, say=say, on_progress=progress)
+
+
+def _torchfree(bundle: Bundle, options: Options, recipe: Recipe | None) -> torchfree.Reduced:
+    from ssmith import torchfree
+
+    goal, criterion = _goal(options), _criterion(options)
+    if options.orders:
+        return torchfree.reduce_to_orders_without_torch(
+            bundle, options.orders, goal, criterion=criterion, recipe=recipe
+        )
+    return torchfree.reduce_without_torch(bundle, goal, criterion=criterion, recipe=recipe)
+
+
+def _refuse_what_trains(options: Options) -> None:
+    """Options whose work only PyTorch can do; what is left is cut with the reference runtime."""
+    wanted = {
+        "--sweep": options.sweep,
+        "--refit": options.refit,
+        "--fine-tune": options.fine_tune,
+        "--distill": options.distill,
+        "--max-loss": options.max_loss is not None,
+    }
+    for name in (name for name, given in wanted.items() if given):
+        raise MissingToolError(
+            f"{name} needs PyTorch, which is not installed; write pip install 'ssmith[train]', or give"
+            " --order, --orders, --tolerance or a budget alone"
+        )
 
 
 def _sweep(bundle: Bundle, target: Path, options: Options, recipe: Recipe | None, quiet: bool) -> Facts:
@@ -176,11 +210,18 @@ def _sweep(bundle: Bundle, target: Path, options: Options, recipe: Recipe | None
 
 
 def _request(options: Options) -> Request:
-    from ssmith.train.goal import Goal
     from ssmith.train.posthoc import Request
 
+    return Request(
+        _goal(options), _criterion(options), options.refit, options.fine_tune or 0, options.distill
+    )
+
+
+def _goal(options: Options) -> Goal:
+    from ssmith.train.goal import Goal
+
     budgets = [(kind, float(limit)) for kind, limit in (options.budgets or {}).items()]
-    goal = Goal(
+    return Goal(
         order=options.order,
         tolerance=options.tolerance,
         bound=options.bound,
@@ -188,8 +229,10 @@ def _request(options: Options) -> Request:
         max_cost=budgets[0] if budgets else None,
         multiple=options.multiple,
     )
-    criterion = next((name for name in CRITERIA if name == options.criterion), None)
-    return Request(goal, criterion, options.refit, options.fine_tune or 0, options.distill)
+
+
+def _criterion(options: Options) -> CriterionName | None:
+    return next((name for name in CRITERIA if name == options.criterion), None)
 
 
 def _cut(row: Mapping[str, Any]) -> Facts:

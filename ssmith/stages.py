@@ -41,9 +41,13 @@ def need(extra: str, *modules: str) -> None:
     Raises:
         MissingToolError: names the package and how to install it.
     """
-    missing = [module for module in modules if importlib.util.find_spec(module) is None]
-    if missing:
+    if missing := absent(*modules):
         raise MissingToolError(f"{missing[0]} is not installed; write pip install 'ssmith[{extra}]'")
+
+
+def absent(*modules: str) -> list[str]:
+    """Those of the packages that are not installed."""
+    return [module for module in modules if importlib.util.find_spec(module) is None]
 
 
 def train(run: Run, quiet: bool) -> tuple[list[Path], Facts]:

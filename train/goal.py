@@ -93,6 +93,14 @@ class Goal:
         ]
         return (*plain, *([] if self.max_cost is None else [f"max_{self.max_cost[0]}"]))
 
+    @property
+    def words(self) -> str:
+        """The goal as the recipe writes it, ``max_bytes 65536``; exactly one is given."""
+        [name] = self.named
+        value = self.max_cost[1] if self.max_cost is not None else getattr(self, name)
+        text = " ".join(map(str, value)) if isinstance(value, tuple) else f"{value:.10g}"
+        return f"{name} {text}"
+
     @classmethod
     def from_settings(cls, settings: ReduceSettings) -> Goal:
         """The goal that a recipe's [reduce] section writes."""

@@ -109,7 +109,7 @@ def _reduced(bundle: Bundle, request: Request, trials: Trials, on_progress: OnPr
     if not any(row["accepted"] for row in trial.rows) and (tuned is None or not tuned.best_step):
         return Reduced(bundle, trial.rows, tuple(trials.probes), facts | {"result": "nothing was cut"})
     cuts = tuple(_labelled(row, request, tuned) for row in trial.rows)
-    provenance = {"reduced_from": bundle.sha256, "reduced_to": _words(request.goal)}
+    provenance = {"reduced_from": bundle.sha256, "reduced_to": request.goal.words}
     if tuned is not None:
         teacher = ", taught by the model before the cut" if request.distill else ""
         provenance["fine_tuned"] = (
@@ -182,19 +182,11 @@ def _tuned(
 
 def _labelled(row: dict[str, Any], request: Request, tuned: FineTuned | None) -> dict[str, Any]:
     """A cut's record with its goal; training after the cut voids the bound of the layer's error."""
-    row = {**row, "goal": _words(request.goal)}
+    row = {**row, "goal": request.goal.words}
     if tuned is None or not tuned.best_step or not row["accepted"]:
         return row
     note = f"trained for {tuned.best_step} steps after the cut: the errors are those before"
     return {**row, "error_bound": None, "notes": [*row["notes"], note]}
-
-
-def _words(goal: Goal) -> str:
-    """The goal in the words of the recipe, ``max_bytes 65536``."""
-    [name] = goal.named
-    value = goal.max_cost[1] if goal.max_cost is not None else getattr(goal, name)
-    text = " ".join(map(str, value)) if isinstance(value, tuple) else f"{value:.10g}"
-    return f"{name} {text}"
 
 
 def _name(recipe: Recipe | None) -> str:

@@ -1,0 +1,26 @@
+"""A folder that is no run: the message says what to give instead."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from ssmith.errors import InputError
+from ssmith.recipe import Recipe
+from ssmith.run import find_run, open_run
+from ssmith.stages import lower
+from tests.bundles import random_bundle
+
+
+def test_an_artifact_folder_is_told_from_a_run(tmp_path):
+    alone = tmp_path / "artifacts"
+    bundle = random_bundle(np.random.default_rng(0))
+    lower(bundle, alone, ("c99",))
+    with pytest.raises(InputError, match=r"ssmith verify .*artifacts --bundle NAME\.ssm"):
+        find_run(alone)
+    run = open_run(Recipe.load("digits"), runs=tmp_path / "runs")
+    lower(bundle, run.artifacts, ("c99",))
+    with pytest.raises(InputError, match=f"{run.folder} is their run: give that folder"):
+        find_run(run.artifacts)
+    with pytest.raises(InputError, match=r"no run folder \(recipe\.json is missing or damaged\)$"):
+        find_run(tmp_path)
