@@ -117,8 +117,8 @@ def _assemble(
         system,
         replace(
             form,
-            right=balanced.to_full[:, :q] @ form.right,
-            left=form.left @ balanced.to_reduced[:q],
+            right=cut.to_full @ form.right,
+            left=form.left @ cut.to_reduced,
         ),
         slots,
         real_order=q,

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 import numpy as np
-import scipy.linalg
 
 from ssmith.reduce.guard import sound
 from ssmith.reduce.hankel import resolved, separated, tails
 from ssmith.reduce.modal import DiagonalForm, diagonal_form
 from ssmith.reduce.planar import advance, input_matrix, output_matrix
+from ssmith.reduce.spectrum import spectrum
 from ssmith.system import Real, System
 
 # Poles on or outside the circle (possible with a measured observability Gramian only) are put here, the
@@ -19,18 +20,20 @@ from ssmith.system import Real, System
 LARGEST_MODULUS = 1.0 - 1e-5
 # How many real orders that fit are tried, downwards, until one has a sound diagonal form.
 CANDIDATES = 5
+# Up to this real order no order that could fit is passed over; to count a larger one's poles takes a second.
+EVERY_ORDER = 1024
+# So many coordinates are made together while the smallest order that can be cut is looked for.
+STRIDE = 32
 
 
 @dataclass(frozen=True, eq=False)
-class Balanced:
-    """The real system in balanced coordinates z, x_R = to_full z, z = to_reduced x_R.
+class Leading:
+    """The leading q balanced coordinates z, x_R ≈ to_full z, z = to_reduced x_R, and the system in them.
 
     Attributes:
-        a, b, c: shapes (k, k), (k, U), (Y, k), k the numerical rank; every leading block is a truncation.
-        to_full: T_R, shape (2N, k).
-        to_reduced: T_Lᵀ, shape (k, 2N).
-        sigma: singular values of the whole system, shape (2N,).
-        rounding: how far each of them may be off.
+        a, b, c: shapes (q, q), (q, U), (Y, q); every leading block is a truncation.
+        to_full: T_R, shape (2N, q).
+        to_reduced: T_Lᵀ, shape (q, 2N).
     """
 
     a: Real
@@ -38,28 +41,50 @@ class Balanced:
     c: Real
     to_full: Real
     to_reduced: Real
-    sigma: Real
-    rounding: float
 
-    @property
-    def rank(self) -> int:
-        """Order k of the balanced system."""
-        return len(self.a)
+    def modes(self, order: int) -> int:
+        """How many modes a truncation to a real order takes: its pairs and its real poles."""
+        poles = np.linalg.eigvals(self.a[:order, :order])
+        return int(np.count_nonzero(poles.imag >= 0.0))
 
     def form(self, order: int) -> DiagonalForm | None:
-        """Diagonal form of the truncation to a real order; None where the cut or the form is not unique."""
-        if not separated(self.sigma, order):
-            return None
+        """Diagonal form of the truncation to a real order; None where there is none."""
         return diagonal_form(self.a[:order, :order], self.b[:order], self.c[:, :order])
 
 
 @dataclass(frozen=True, eq=False)
+class Balanced:
+    """What is known of a balanced system before its coordinates are made.
+
+    Attributes:
+        sigma: singular values of the whole system, shape (2N,).
+        rounding: how far each of them may be off.
+        leading: q → the leading q coordinates, q up to the rank.
+    """
+
+    sigma: Real
+    rounding: float
+    leading: Callable[[int], Leading]
+
+    @property
+    def rank(self) -> int:
+        """Order of the balanced system: how many σ are above rounding."""
+        return int(np.count_nonzero(self.sigma))
+
+
+@dataclass(frozen=True, eq=False)
 class Cut:
-    """A truncation in diagonal form, every pole inside the circle; `clamped` of them were moved there."""
+    """A truncation in diagonal form, every pole inside the circle; `clamped` of them were moved there.
+
+    Attributes:
+        to_full, to_reduced: the balanced coordinates behind the form, shapes (2N, q), (q, 2N).
+    """
 
     real_order: int
     form: DiagonalForm
     clamped: int
+    to_full: Real
+    to_reduced: Real
 
 
 def balance(system: System, reach: Real, see: Real) -> Balanced:
@@ -69,33 +94,34 @@ def balance(system: System, reach: Real, see: Real) -> Balanced:
 
     Only the directions above rounding are kept, so nothing is divided by zero [TombsPostlethwaite1987].
     """
-    cross = see.T @ reach
-    try:
-        left, values, right = scipy.linalg.svd(cross, full_matrices=False)
-    except np.linalg.LinAlgError:  # gesdd may fail to converge where the slower gesvd does not
-        left, values, right = scipy.linalg.svd(cross, full_matrices=False, lapack_driver="gesvd")
-    sigma, rounding = resolved(values, reach, see)
-    rank = int(np.count_nonzero(sigma))
-    scale = 1.0 / np.sqrt(sigma[:rank])
-    to_full = (reach @ right[:rank].T) * scale
-    to_reduced = scale[:, None] * (see @ left[:, :rank]).T
-    return Balanced(
-        a=to_reduced @ advance(system.lam, to_full),
-        b=to_reduced @ input_matrix(system),
-        c=output_matrix(system) @ to_full,
-        to_full=to_full,
-        to_reduced=to_reduced,
-        sigma=sigma,
-        rounding=rounding,
-    )
+    product = spectrum(see.T @ reach)
+    sigma, rounding = resolved(product.values, reach, see)
+
+    def leading(order: int) -> Leading:
+        left, values, right = product.leading(order)
+        scale = 1.0 / np.sqrt(values)
+        to_full = (reach @ right.T) * scale
+        to_reduced = scale[:, None] * (see @ left).T
+        return Leading(
+            a=to_reduced @ advance(system.lam, to_full),
+            b=to_reduced @ input_matrix(system),
+            c=output_matrix(system) @ to_full,
+            to_full=to_full,
+            to_reduced=to_reduced,
+        )
+
+    return Balanced(sigma, rounding + product.error, leading)
 
 
 def modes_needed(balanced: Balanced, order: int) -> tuple[int, int] | None:
     """Smallest real order ≥ `order` that can be cut, and the modes it takes; None if there is none."""
-    for candidate in range(min(order, balanced.rank), balanced.rank + 1):
-        form = balanced.form(candidate)
-        if form is not None:
-            return candidate, form.lam.shape[0]
+    for start in range(min(order, balanced.rank), balanced.rank + 1, STRIDE):
+        stop = min(start + STRIDE, balanced.rank + 1)
+        leading = balanced.leading(stop - 1)
+        for candidate in range(start, stop):
+            form = leading.form(candidate) if separated(balanced.sigma, candidate) else None
+            if form is not None:
+                return candidate, form.lam.shape[0]
     return None
 
 
@@ -104,20 +130,25 @@ def find_cut(balanced: Balanced, lowest: int, modes: int) -> Cut | None:
 
     Orders without a unique cut are passed over; of those that fit, up to five are tried until one is sound
     in float32. A state less rarely frees more than two slots, so an order that exceeds `modes` by e
-    goes down by e // 2.
+    goes down by e // 2; a large one by e, as most free one at most: it may miss the largest by a few states.
     """
     weight = tails(balanced.sigma, 2)
     order, tried = min(2 * modes, balanced.rank), 0
+    leading = balanced.leading(order)
     while order >= min(lowest, balanced.rank) and tried < CANDIDATES:
-        form = balanced.form(order)
-        excess = 0 if form is None else form.lam.shape[0] - modes
-        if form is not None and excess <= 0:
-            tried += 1
-            form, clamped = stabilised(form)
-            allowance = 0.1 * math.sqrt(weight[order] / weight[0]) if weight[0] > 0.0 else 0.0
-            if order == 0 or sound(System(form.lam, form.b, form.c), allowance):
-                return Cut(order, form, clamped)
-        order -= max(1, excess // 2)
+        step = 1
+        if separated(balanced.sigma, order):
+            excess = leading.modes(order) - modes
+            form = leading.form(order) if excess <= 0 else None
+            if form is not None and form.lam.shape[0] <= modes:
+                tried += 1
+                form, clamped = stabilised(form)
+                allowance = 0.1 * math.sqrt(weight[order] / weight[0]) if weight[0] > 0.0 else 0.0
+                if order == 0 or sound(System(form.lam, form.b, form.c), allowance):
+                    return Cut(order, form, clamped, leading.to_full[:, :order], leading.to_reduced[:order])
+            elif excess > 0:
+                step = max(1, excess // 2 if order <= EVERY_ORDER else excess)
+        order -= step
     return None
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import scipy.linalg
-from numpy.typing import ArrayLike
+from numpy.typing import ArrayLike, NDArray
 from scipy.linalg import lapack
 
 from ssmith.errors import InputError
@@ -17,6 +17,12 @@ EPS = float(np.finfo(np.float64).eps)
 CHOLESKY_TOLERANCE = 1e-10
 # A pivot is a variance: one of 1e-4 has lost four of its sixteen digits. Smaller ones want the other method.
 SMALLEST_PIVOT = 1e-4
+# A factor from the sources of more poles than this eliminates several together: so many at most, of so many
+# that have the largest variance left, down to this fraction of the largest.
+BLOCKS_ABOVE = 2048
+BLOCK = 64
+CANDIDATES = 256
+EVEN = 0.01
 
 
 def gramian_factors(
@@ -147,20 +153,91 @@ def cauchy_factor(mu: Complex, source: Complex) -> Complex:
     gap = circle_gap(mu)
     variance = _row_squares(g) / gap
     inverse = np.divide(1.0, variance, out=np.zeros(size), where=variance > 0.0) / gap
+    eliminated = _one_by_one if size <= BLOCKS_ABOVE else _in_blocks
+    columns = eliminated(mu, g, gap, inverse, (size * EPS) ** 2)
+    return np.array(columns, dtype=np.complex128).reshape(-1, size).T
+
+
+def _one_by_one(mu: Complex, g: Complex, gap: Real, inverse: Real, floor: float) -> list[Complex]:
+    """Columns of the factor, each (n,), until no state has more than `floor` of its variance left."""
     columns: list[Complex] = []
-    while len(columns) < size:
+    while len(columns) < len(mu):
         left = _row_squares(g) * inverse  # what is left of each state's variance
         i = int(left.argmax())
-        if left[i] <= (size * EPS) ** 2:
+        if left[i] <= floor:
             break
         v = g[i].conj() / np.linalg.norm(g[i])
         along = g @ v
-        denominator = gap[i] + (mu[i] - mu) * mu[i].conj()
+        blaschke, denominator = _blaschke(mu, gap[i], mu[i])
         columns.append(along * np.sqrt(gap[i]) / denominator)
-        blaschke = (mu - mu[i]) / denominator
         g += ((blaschke - 1.0) * along)[:, None] * v.conj()
         g[i] = 0.0
-    return np.array(columns, dtype=np.complex128).reshape(-1, size).T
+    return columns
+
+
+def _in_blocks(mu: Complex, g: Complex, gap: Real, inverse: Real, floor: float) -> list[Complex]:
+    """The same, up to 64 states at a time: chosen first, then eliminated from all others by matrix products.
+
+    They are the pivots among the 256 states with the most variance left, as far as none has less than a
+    hundredth of the largest. What rounding leaves in a row is eps of its size before the block, not before
+    the step.
+    """
+    columns: list[Complex] = []
+    while len(columns) < len(mu):
+        left = _row_squares(g) * inverse
+        candidates = np.argsort(-left, kind="stable")[:CANDIDATES]
+        largest = float(left[candidates[0]])
+        if largest <= floor:
+            break
+        chosen, v = _pivots(mu[candidates], g[candidates], inverse[candidates], max(floor, EVEN * largest))
+        pivots = candidates[chosen]
+        block, change = _eliminate(mu, gap, g @ v, v, pivots)
+        g += change @ v.conj().T
+        g[pivots] = 0.0
+        columns.extend(block.T)
+    return columns
+
+
+def _pivots(mu: Complex, g: Complex, inverse: Real, least: float) -> tuple[list[int], Complex]:
+    """Up to BLOCK states by complete pivoting while more than `least` is left; and their v, shape (U, k)."""
+    gap = circle_gap(mu)
+    chosen: list[int] = []
+    directions: list[Complex] = []
+    while len(chosen) < BLOCK:
+        left = _row_squares(g) * inverse
+        i = int(left.argmax())
+        if left[i] <= least:
+            break
+        v = g[i].conj() / np.linalg.norm(g[i])
+        g += ((_blaschke(mu, gap[i], mu[i])[0] - 1.0) * (g @ v))[:, None] * v.conj()
+        g[i] = 0.0
+        chosen.append(i)
+        directions.append(v)
+    return chosen, np.stack(directions, axis=1)
+
+
+def _eliminate(
+    mu: Complex, gap: Real, along: Complex, v: Complex, pivots: NDArray[np.intp]
+) -> tuple[Complex, Complex]:
+    """Columns of L (n, k) for pivots eliminated one after the other, and W with g ← g + W vᴴ afterwards.
+
+    `along` is g v before any of them; what the earlier ones changed is added as the columns are made.
+    """
+    overlap = v.conj().T @ v
+    columns, change = np.empty_like(along), np.empty_like(along)
+    for k, i in enumerate(pivots):
+        present = along[:, k] + change[:, :k] @ overlap[:k, k]
+        blaschke, denominator = _blaschke(mu, gap[i], mu[i])
+        columns[:, k] = present * np.sqrt(gap[i]) / denominator
+        columns[pivots[:k], k] = 0.0
+        change[:, k] = (blaschke - 1.0) * present
+    return columns, change
+
+
+def _blaschke(mu: Complex, gap: float, pole: complex) -> tuple[Complex, Complex]:
+    """φ_j = (μ_j - μ_i) / (1 - μ_j conj μ_i) of all states against one, and the denominators, shapes (n,)."""
+    denominator = gap + (pole - mu) * pole.conjugate()
+    return (mu - pole) / denominator, denominator
 
 
 def _row_squares(g: Complex) -> Real:

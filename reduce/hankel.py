@@ -9,11 +9,11 @@ import math
 from typing import Literal
 
 import numpy as np
-import scipy.linalg
 from numpy.typing import ArrayLike
 
 from ssmith.errors import InputError
 from ssmith.reduce.factors import gramian_factors
+from ssmith.reduce.spectrum import singular_values
 from ssmith.system import Real, System
 
 # Neighbours closer than this fraction are one value met twice; a cut between them has no unique answer.
@@ -28,7 +28,8 @@ def hankel_singular_values(
 ) -> Real:
     r"""Hankel singular values σ_i = sqrt(λ_i(PQ)), descending, shape (2N,) [Moore1981].
 
-    Computed as the singular values of L_Qᵀ L_P [Laub1987]: the product PQ is never formed.
+    Computed as the singular values of L_Qᵀ L_P [Laub1987]: the product PQ is never formed. (Above N = 1024
+    from squares, where those resolve them all: see `spectrum.by_squares` for what that costs.)
 
     Args:
         system: one system (no leading dimensions).
@@ -39,7 +40,7 @@ def hankel_singular_values(
         InputError: leading dimensions, or a given matrix that is not a Gramian of this system's states.
     """
     reach, see = gramian_factors(system, controllability, observability)
-    return resolved(scipy.linalg.svdvals(see.T @ reach), reach, see)[0]
+    return resolved(singular_values(see.T @ reach), reach, see)[0]
 
 
 def resolved(values: Real, reach: Real, see: Real) -> tuple[Real, float]:
