@@ -7,7 +7,6 @@ from dataclasses import dataclass
 import numpy as np
 
 from ssmith.errors import InputError
-from ssmith.recipe import CriterionName
 from ssmith.reduce.factors import exact_factor, factor
 from ssmith.reduce.gramians import GIVEN_TOLERANCE, checked_gramian, checked_moment
 from ssmith.reduce.planar import input_matrix, output_matrix
@@ -61,7 +60,7 @@ def weighted_observability_factor(system: System, weight: Real) -> Real:
 
 
 def measured_factors(
-    system: System, measured: Measured, criterion: CriterionName, *, states: bool, gradients: bool
+    system: System, measured: Measured, criterion: str, *, states: bool, gradients: bool
 ) -> tuple[tuple[Real, Real], tuple[str, ...]]:
     """Factors (L_P, L_Q), each (2N, ·), and notes about what was measured.
 

@@ -1,15 +1,17 @@
 import itertools
 import math
+from typing import get_args
 
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from ssmith import recipe
 from ssmith.errors import InputError
 from ssmith.reduce.accuracy import frequency_response, hinf_error, hinf_norm
 from ssmith.reduce.balance import balanced_truncation
-from ssmith.reduce.criteria import CRITERIA, Measured, _promised, reduce_system
+from ssmith.reduce.criteria import CRITERIA, CriterionName, Measured, _promised, reduce_system
 from ssmith.reduce.cut import balance, find_cut
 from ssmith.reduce.factors import gramian_factors
 from ssmith.reduce.gramians import controllability_gramian, observability_gramian
@@ -263,6 +265,10 @@ def test_a_stack_is_refused(name):
     stack = System(np.full((2, 1), 0.5), np.ones((2, 1, 1)), np.ones((2, 1, 1)))
     with pytest.raises(InputError, match="loop over them"):
         reduce_system(stack, criterion=name, order=1)
+
+
+def test_recipes_know_the_same_criteria():
+    assert get_args(recipe.CriterionName) == get_args(CriterionName) == tuple(CRITERIA)
 
 
 def test_what_is_promised_is_said():
