@@ -5,10 +5,10 @@ from torch import nn
 
 from ssmith.errors import InputError
 from ssmith.recipe import ModelSettings
-from ssmith.reduce import controllability_gramian, observability_gramian
+from ssmith.reduce import CRITERIA, controllability_gramian, observability_gramian, reduce_system
 from ssmith.train.layers import LRU
 from ssmith.train.model import build_network
-from ssmith.train.statistics import collect
+from ssmith.train.statistics import collect, measured
 
 
 class Tower(nn.Module):
@@ -75,6 +75,42 @@ def test_gradients_are_the_derivatives_by_an_injected_state():
     g = noise.grad[valid].double().numpy()
     found = collect(model, {"first": model.first}, [(x, None, lengths)], seed=seed)["first"]
     assert relative(found.observability, g.T @ g / len(g)) < 1e-4
+
+
+def test_the_output_weight_is_the_second_moment_of_the_gradients_at_the_output():
+    model, x, seed = Tower(), sequences(3, 10), 5
+    lengths = torch.tensor([10, 6, 8])
+    y = model.first(x).detach().requires_grad_()
+    f = model.head(model.second(torch.tanh(y)))
+    signs = torch.randint(0, 2, f.shape, generator=torch.Generator().manual_seed(seed)) * 2.0 - 1
+    valid = torch.arange(10) < lengths[:, None]
+    (signs * f * valid[..., None]).sum().backward()
+    e = y.grad[valid].double().numpy()
+    found = collect(model, {"first": model.first}, [(x, None, lengths)], seed=seed)["first"]
+    assert relative(found.output_weight, e.T @ e / len(e)) < 1e-5
+    assert found.steps == found.measured.samples == len(e)
+    assert found.measured.output_weight is found.output_weight
+
+
+@pytest.mark.parametrize("criterion", list(CRITERIA))
+def test_a_criterion_gets_what_it_needs(criterion):
+    model = Tower()
+    found = measured(criterion, model, layers_of(model), [sequences(3, 10)])
+    for name, layer in layers_of(model).items():
+        reduction = reduce_system(layer.system(), criterion=criterion, measured=found[name], order=2)
+        assert reduction.order <= 2
+
+
+def test_without_need_of_data_nothing_runs():
+    model = Tower()
+    assert set(measured("exact", model, layers_of(model), ["no batch"])) == {"first", "second"}
+
+
+def test_fewer_steps_than_states_are_said_and_regularised():
+    model = Tower()
+    found = measured("task-aware", model, layers_of(model), [sequences(1, 6)])["first"]
+    reduction = reduce_system(model.first.system(), measured=found, order=3)
+    assert any("6 time steps, fewer than the 10 real states" in note for note in reduction.notes)
 
 
 def test_white_inputs_and_signs_give_the_exact_gramians():
@@ -147,8 +183,12 @@ def test_refusals():
     model, x = Tower(), sequences(3, 10)
     with pytest.raises(InputError, match="did not call layer 'elsewhere'"):
         collect(model, {"elsewhere": LRU(3, 4)}, [x])
-    with pytest.raises(InputError, match="not finite"):
+    with pytest.raises(
+        InputError, match="its states on the training data are not finite, so nothing"
+    ):
         collect(model, layers_of(model), [x * float("nan")])
+    with pytest.raises(InputError, match="its gradients of the outputs on the training data are not finite"):
+        collect(model, layers_of(model), [x], outputs=lambda m, batch: m(batch) * float("inf"))
     with pytest.raises(InputError, match="lengths go up to 11"):
         collect(model, layers_of(model), [(x, None, torch.tensor([11, 3, 2]))], gradients=False)
     with pytest.raises(InputError, match="yield x"):
