@@ -25,14 +25,12 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import scipy.linalg
 import scipy.stats
 import torch
 from _output import Rows, by_seed
 
 from ssmith.recipe import Recipe
-from ssmith.reduce import balanced_truncation
-from ssmith.system import System
+from ssmith.reduce import balanced_truncation, reduce_system
 from ssmith.train.checkpoint import Checkpoint
 from ssmith.train.data import load
 from ssmith.train.evaluate import evaluate, in_batches, outputs_function
@@ -102,28 +100,7 @@ def task_aware(recipe: Recipe, network: Network, splits: Splits, order: int) -> 
 def complex_exact(recipe: Recipe, network: Network, splits: Splits, order: int) -> None:
     """Cut every layer to `order` by balancing the complex system with its exact Gramians."""
     for layer in network.layers:
-        layer.load_system(complex_truncation(layer.system(), order))
-
-
-def complex_truncation(system: System, order: int) -> System:
-    """Square-root balanced truncation of (Λ, B, C) over the complex numbers, then diagonalised."""
-    lam, b, c = system.lam, system.B, system.C
-    p = (b @ b.conj().T) / (1 - lam[:, None] * lam[None].conj())
-    q = (c.conj().T @ c) / (1 - lam[:, None].conj() * lam[None])
-    reach, see = complex_root(p), complex_root(q)
-    left, sigma, right = scipy.linalg.svd(see.conj().T @ reach, full_matrices=False)
-    scale = 1 / np.sqrt(sigma[:order])
-    to_full, to_reduced = reach @ right[:order].conj().T * scale, see @ left[:, :order] * scale
-    poles, vectors = np.linalg.eig(to_reduced.conj().T @ (lam[:, None] * to_full))
-    new_b = np.linalg.solve(vectors, to_reduced.conj().T @ b)
-    return System(poles, new_b, c @ to_full @ vectors, system.D)
-
-
-def complex_root(gramian: np.ndarray) -> np.ndarray:
-    """L with L Lᴴ = Gramian, directions at rounding level left out."""
-    values, vectors = np.linalg.eigh(gramian)
-    kept = values > values[-1] * len(values) * np.finfo(float).eps
-    return vectors[:, kept] * np.sqrt(values[kept])
+        layer.load_system(reduce_system(layer.system(), criterion="complex", order=order).system)
 
 
 def interval(values: np.ndarray) -> dict[str, Any]:
