@@ -242,6 +242,7 @@ class Cutter:
             error_bound=reduction.error_bound + rounding_bound(reduction.system, stored),
             h2_error=h2_error(full, stored, relative=True),
             hinf_error=error / norm if norm > 0 else math.nan,
+            gain=norm,
             stable=reduction.stable,
             clamped=reduction.clamped,
             output_error=change,

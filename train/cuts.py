@@ -23,6 +23,7 @@ class LayerCut:
         error_bound: bound of the H∞ error of the layer as loaded, float32 included; nan where none holds.
         h2_error: measured relative H2 error of the layer's system, float32 rounding included.
         hinf_error: measured relative H∞ error, likewise; a lower bound, from a frequency grid.
+        gain: largest gain ‖G‖∞ of the layer before the cut, from that grid.
         stable: every pole came out inside the unit circle by itself.
         clamped: how many did not and were moved inside.
         loss_before: held-out loss before this layer was cut; nan if there is no loss to measure.
@@ -43,6 +44,7 @@ class LayerCut:
     error_bound: float = math.nan
     h2_error: float = math.nan
     hinf_error: float = math.nan
+    gain: float = math.nan
     stable: bool = True
     clamped: int = 0
     loss_before: float = math.nan

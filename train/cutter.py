@@ -302,6 +302,7 @@ def _errors(full: System, reduction: Reduction, loaded: System) -> dict[str, flo
         "error_bound": reduction.error_bound + rounding_bound(reduction.system, loaded),
         "h2_error": h2_error(full, loaded, relative=True),
         "hinf_error": error / norm if norm > 0 else math.nan,
+        "gain": norm,
     }
 
 

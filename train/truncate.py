@@ -6,6 +6,7 @@ cut only if the held-out loss allows; otherwise it is undone whole.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import cached_property
 from typing import Any, Literal, get_args
@@ -234,7 +235,8 @@ class Truncator:
             seed=self.seed + self.attempt,
         )
         if row.accepted and self.course.goal.max_loss is not None:
-            spent = max(0.0, row.loss_after - row.loss_before) / abs(row.loss_before)
+            rise = max(0.0, row.loss_after - row.loss_before)
+            spent = rise / abs(row.loss_before) if row.loss_before else math.inf if rise else 0.0
         self.spent[name] += spent
         return row, replaced
 
