@@ -1,6 +1,7 @@
 import numpy as np
 import pytest
 
+from ssmith.reduce import cut as cut_module
 from ssmith.reduce.cut import balance, find_cut, modes_needed, stabilised
 from ssmith.reduce.factors import gramian_factors
 from ssmith.reduce.hankel import separated
@@ -47,6 +48,18 @@ def test_the_cut_is_the_largest_that_fits(make, kind, seed):
         assert cut.clamped == 0
 
 
+@pytest.mark.parametrize("kind", KINDS)
+def test_the_longer_steps_of_large_orders_miss_a_few_states_at_most(make, monkeypatch, kind):
+    for seed in range(6):
+        b = balanced(make(seed, kind, modes=16))
+        for modes in (3, 8, 12):
+            with monkeypatch.context() as patch:
+                patch.setattr(cut_module, "EVERY_ORDER", 0)
+                coarse = find_cut(b, 1, modes)
+            assert coarse.form.lam.size <= modes
+            assert find_cut(b, 1, modes).real_order - 3 <= coarse.real_order
+
+
 def test_many_real_poles_cost_a_slot_each():
     """Relaxation: real poles only, so six modes hold a real order of six, not twelve."""
     system = System(np.linspace(0.1, 0.99, 20), np.ones((20, 1)), np.ones((1, 20)))
@@ -54,10 +67,12 @@ def test_many_real_poles_cost_a_slot_each():
     assert (cut.real_order, cut.form.real_poles) == (6, 6)
 
 
-def test_equal_values_are_not_separated_by_a_cut(all_pass):
+def test_equal_values_are_not_separated_by_a_cut(all_pass, monkeypatch):
     b = balanced(all_pass)
     np.testing.assert_allclose(b.sigma, 1.0, rtol=1e-10)
     assert find_cut(b, 1, 2) is None
+    assert modes_needed(b, 1) == (6, 3)
+    monkeypatch.setattr(cut_module, "STRIDE", 2)  # coordinates made two at a time
     assert modes_needed(b, 1) == (6, 3)
 
 

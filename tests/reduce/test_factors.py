@@ -2,8 +2,9 @@ import numpy as np
 import pytest
 
 from ssmith.errors import InputError
-from ssmith.reduce.factors import exact_factor, factor, gramian_factors
-from ssmith.reduce.gramians import controllability_gramian, observability_gramian
+from ssmith.reduce import factors
+from ssmith.reduce.factors import cauchy_factor, exact_factor, factor, gramian_factors
+from ssmith.reduce.gramians import controllability_gramian, observability_gramian, stein_denominators
 from ssmith.reduce.planar import input_matrix
 from ssmith.system import System
 
@@ -20,14 +21,44 @@ def test_factors_reproduce_the_gramians(make, kind, seed):
             np.testing.assert_allclose(low @ low.T, gramian, rtol=0.0, atol=1e-13 * np.abs(gramian).max())
 
 
+@pytest.fixture
+def blocks(monkeypatch):
+    """The elimination of large systems, with blocks small enough for small ones to need several."""
+    monkeypatch.setattr(factors, "BLOCKS_ABOVE", 0)
+    monkeypatch.setattr(factors, "BLOCK", 5)
+    monkeypatch.setattr(factors, "CANDIDATES", 9)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("seed", range(5))
+def test_elimination_in_blocks_gives_a_factor_of_the_same_gramian(make, blocks, kind, seed):
+    system = make(seed, kind)
+    mu = np.concatenate([system.lam, system.lam.conj()])
+    source = np.concatenate([system.B, system.B.conj()])
+    low = cauchy_factor(mu, source)
+    gramian = (source @ source.conj().T) / stein_denominators(mu, mu)
+    assert low.shape[1] <= 2 * system.order
+    scale = np.sqrt(np.diag(gramian).real)
+    assert np.abs((low @ low.conj().T - gramian) / scale[:, None] / scale).max() < 1e-13
+    np.testing.assert_array_equal(source[system.order :], system.B.conj())  # not overwritten
+
+
+def test_elimination_in_blocks_stops_at_the_rank(blocks):
+    lam = np.array([0.5, 0.5, 0.0, 0.9])
+    low = cauchy_factor(lam.astype(complex), np.array([[1.0], [2.0], [0.0], [1.0]], dtype=complex))
+    assert low.shape == (4, 2)
+
+
 def many_weak_directions() -> System:
     """Twelve close real poles, one input: the Gramian's eigenvalues fall far below eps."""
     return System(np.linspace(0.5, 0.7, 12), np.ones((12, 1)), np.ones((1, 12)))
 
 
-def test_the_exact_factor_resolves_what_the_gramian_has_lost():
+@pytest.mark.parametrize("limit", [2048, 0])
+def test_the_exact_factor_resolves_what_the_gramian_has_lost(monkeypatch, limit):
     """Oracle: Cholesky pivots of the same Cauchy matrix in 80 digits."""
     mpmath = pytest.importorskip("mpmath", reason="80-digit oracle wants mpmath")
+    monkeypatch.setattr(factors, "BLOCKS_ABOVE", limit)  # one by one, and in blocks
     system = many_weak_directions()
     with mpmath.workdps(80):
         lam = [mpmath.mpf(float(v)) for v in system.lam.real]
