@@ -2,9 +2,9 @@
 
     python benchmarks/schedules.py --seeds 5 --out benchmarks/results/schedules.json
 
-For each task (digits to 8 of 64 states, flexjoint to 4 of 32 in 600 steps) and seed: the full network, and the
-same training with every schedule. The default is chosen by the validation figures; test figures are reported.
-Killed, it goes on.
+For each task (digits to 8 of 64 states, flexjoint to 4 of 32 in 600 steps) and seed: the full network, and
+the same training with every schedule. The default is chosen by the validation figures; test figures are
+reported. Killed, it goes on.
 """
 
 from __future__ import annotations
