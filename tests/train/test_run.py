@@ -1,5 +1,6 @@
 """Runs that are stopped and killed, and go on."""
 
+import json
 import random
 import subprocess
 import sys
@@ -48,6 +49,42 @@ def test_a_stopped_run_goes_on_to_the_same_bytes(finished, tmp_path, at):
     result = train(recipe(), data(), tmp_path, threads=2)  # keeps its own number of threads
     assert same(finished[0], tmp_path) == []
     assert result.test_metric == finished[1].test_metric and result.threads == 1
+
+
+SCHEDULES = {
+    "gradual": {"schedule": "gradual"},
+    "plateau": {"schedule": "plateau", "window": (0.1, 0.6)},
+    "loss": {"order": None, "max_loss": 0.3, "gate": 0.0},
+    "states": {"order": None, "max_states": 12, "refit": True},
+}
+
+
+@pytest.mark.parametrize("which", list(SCHEDULES))
+def test_every_schedule_and_goal_goes_on_to_the_same_bytes(tmp_path, which):
+    """Stopped between two looks or cuts."""
+    settings = recipe(reduce=SCHEDULES[which])
+    names = (*FILES, *(["spectra.json"] if which == "plateau" else []))
+    train(settings, data(), tmp_path / "whole", threads=1)
+
+    def stop(progress):
+        if progress.step == 24:
+            raise Stop
+
+    with pytest.raises(Stop):
+        train(settings, data(), tmp_path / "stopped", threads=1, on_progress=stop)
+    result = train(settings, data(), tmp_path / "stopped", threads=1)
+    assert max(result.orders) < 16
+    for name in names:
+        assert (tmp_path / "whole" / name).read_bytes() == (tmp_path / "stopped" / name).read_bytes(), name
+
+
+def test_a_plateau_is_told_in_a_file_of_its_own(tmp_path):
+    train(recipe(reduce=SCHEDULES["plateau"]), data(), tmp_path, threads=1)
+    looks = json.loads((tmp_path / "spectra.json").read_text())
+    [step] = {cut["step"] for cut in json.loads((tmp_path / "cuts.json").read_text())}
+    assert [look["step"] for look in looks] == sorted(2 * list(range(6, step + 1)))
+    assert looks[0]["change"] is None and all(look["change"] >= 0 for look in looks[2:])
+    assert {len(look["singular_values"]) for look in looks} == {32}
 
 
 def kill_and_resume(folder, kills, seed):

@@ -51,5 +51,6 @@ if __name__ == "__main__":
     for argument in sys.argv[2:]:
         key, value = argument.split("=")
         section, name = key.split(".")
-        overrides.setdefault(section, {})[name] = int(value) if value.isdigit() else value
+        parsed = int(value) if value.isdigit() else None if value == "none" else value
+        overrides.setdefault(section, {})[name] = parsed
     print(train(recipe(**overrides), data(), Path(sys.argv[1]), threads=1))
