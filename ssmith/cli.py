@@ -335,8 +335,8 @@ def _show(facts: dict[str, Any], as_json: bool, *, title: str) -> None:
     alike = {key: rows for key, value in facts.items() if (rows := _alike(value))}
     for key, value in facts.items():
         for i, row in enumerate([] if key in alike else value if isinstance(value, list) else [value]):
-            title = key if "." in key else key.replace("_", " ")  # a file keeps its name
-            table.add_row(escape(title) if i == 0 else "", escape(_text(row)))
+            label = key if "." in key else key.replace("_", " ")  # a file keeps its name
+            table.add_row(escape(label) if i == 0 else "", escape(_text(row)))
     out.print(table)
     for key, rows in alike.items():
         columns = Table(*(name.replace("_", " ") for name in rows[0]), title=key, title_justify="left")
