@@ -67,7 +67,8 @@ INNER_RATES = RATES[1:3]
 SMALLEST = min(ORDERS)
 TUNING_SEED = 100
 PUBLISHED = {"criterion": "complex", "moments": "keep", "window": (0.025, 0.1), "cuts": 4}
-OURS = {"window": (0.1, 0.2), "cuts": 2}  # as the recipe of digits: few steps are left for a small net to settle
+# As the recipe of digits: with few steps, a small network has to be left time to settle.
+OURS = {"window": (0.1, 0.2), "cuts": 2}
 NO_LIMIT = {"max_loss_increase": 1e9, "gate": 0.0}  # every arm ends at the order of its row
 CPU = torch.device("cpu")
 
