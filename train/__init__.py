@@ -7,7 +7,9 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from ssmith.train.average import follow as follow
     from ssmith.train.cuts import CutReport as CutReport
+    from ssmith.train.goal import Goal as Goal
     from ssmith.train.layers import LRU as LRU
     from ssmith.train.model import Network as Network
     from ssmith.train.model import build_network as build_network
@@ -15,10 +17,12 @@ if TYPE_CHECKING:
 
 _HOMES = {
     "CutReport": "cuts",
+    "Goal": "goal",
     "LRU": "layers",
     "Network": "model",
     "build_network": "model",
     "Truncator": "truncate",
+    "follow": "average",
 }
 
 

@@ -12,7 +12,9 @@ def follow(average: nn.Module, model: nn.Module) -> None:
 
     The copy's LRU layers of another order than the model's take over the model's present values and are
     averaged on from there, in new Parameters; all other averages stay. For ``AveragedModel`` of
-    ``torch.optim.swa_utils`` and anything else with its shape: ``follow(ema.module, model)``.
+    ``torch.optim.swa_utils`` and whatever else keeps its copy in ``module``::
+
+        Truncator(model, …, on_cut=lambda replaced: follow(ema.module, model))
 
     Args:
         average: a copy of the model, such as ``copy.deepcopy`` makes.

@@ -15,12 +15,13 @@ from ssmith.recipe import Recipe
 from ssmith.train.accelerator import open_fabric
 from ssmith.train.batches import Loss, Outputs, all_outputs
 from ssmith.train.evaluate import Evaluation, evaluate, in_batches, loss_function, outputs_function
+from ssmith.train.loop import working_threads
 from ssmith.train.loss import metric
 from ssmith.train.model import Network
 from ssmith.train.model_data import load_for
 from ssmith.train.splits import Splits
-from ssmith.train.statistics import undisturbed
 from ssmith.train.thaw import thaw
+from ssmith.train.undisturbed import undisturbed
 
 CPU = torch.device("cpu")
 
@@ -79,6 +80,13 @@ class Evidence:
             splits,
             device,
         )
+
+    @property
+    def threads(self) -> int:
+        """CPU threads for work on it: as in training; one for a few golden inputs."""
+        if self.recipe is None or self.splits is None:
+            return 1
+        return working_threads(self.recipe, self.splits)
 
     @property
     def metric(self) -> str | None:

@@ -30,7 +30,7 @@ from ssmith.train.batches import Outputs, all_outputs, parts
 from ssmith.train.layers import LRU
 from ssmith.train.model import valid_steps
 from ssmith.train.scan import adjoint_states, scan_states
-from ssmith.train.undisturbed import undisturbed as undisturbed
+from ssmith.train.undisturbed import undisturbed
 
 
 @dataclass(frozen=True, eq=False)

@@ -17,7 +17,7 @@ from ssmith.train.cutter import Aim, Cutter, alone
 from ssmith.train.evaluate import Evaluation
 from ssmith.train.evidence import Evidence
 from ssmith.train.model import Network
-from ssmith.train.statistics import undisturbed
+from ssmith.train.undisturbed import undisturbed
 
 
 @dataclass(frozen=True, eq=False)

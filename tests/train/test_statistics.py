@@ -183,9 +183,7 @@ def test_refusals():
     model, x = Tower(), sequences(3, 10)
     with pytest.raises(InputError, match="did not call layer 'elsewhere'"):
         collect(model, {"elsewhere": LRU(3, 4)}, [x])
-    with pytest.raises(
-        InputError, match="its states on the training data are not finite, so nothing"
-    ):
+    with pytest.raises(InputError, match="its states on the training data are not finite, so nothing"):
         collect(model, layers_of(model), [x * float("nan")])
     with pytest.raises(InputError, match="its gradients of the outputs on the training data are not finite"):
         collect(model, layers_of(model), [x], outputs=lambda m, batch: m(batch) * float("inf"))

@@ -91,6 +91,15 @@ def test_a_cut_that_breaks_the_model_is_undone():
     assert_same(snapshot(model, optimizer), before)
 
 
+def test_gradients_that_are_not_finite_stop_a_cut_before_it_changes_anything():
+    model = network()
+    optimizer = trained(model)
+    before = snapshot(model, optimizer)
+    with pytest.raises(InputError, match=r"gradients of the outputs .* not finite, so nothing was cut"):
+        run(truncator(model, optimizer, order=4, outputs=lambda m, batch: m(batch[0]) * math.inf))
+    assert_same(snapshot(model, optimizer), before)
+
+
 def test_an_error_inside_a_cut_leaves_no_trace():
     model = network(norm="batch")
     optimizer = torch.optim.Rprop(model.parameters())  # keeps what cannot be carried
