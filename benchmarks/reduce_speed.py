@@ -16,6 +16,7 @@ come from squares if those resolve them, two rows compare them with an SVD.
 
 Every row is a process of its own, for its peak memory, and the smallest CPU seconds of its rounds count: on a
 shared machine wall time, and the larger CPU times, say more about the neighbours. `load` is theirs and ours.
+A run that was stopped goes on from the rows that --out holds.
 """
 
 from __future__ import annotations
@@ -177,6 +178,15 @@ def document(rows: list[dict[str, Any]]) -> dict[str, Any]:
     }
 
 
+def earlier_rows(out: Path | None) -> list[dict[str, Any]]:
+    """Rows that --out holds already, from the same versions and threads."""
+    if out is None or not out.exists():
+        return []
+    earlier, now = json.loads(out.read_text(encoding="utf-8")), document([])
+    same = all(earlier.get(key) == now[key] for key in ("machine", "threads", "versions"))
+    return list(earlier["rows"]) if same else []
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     parser.add_argument("--out", type=Path, help="write the JSON here too")
@@ -191,13 +201,14 @@ def main() -> None:
         dense = n <= arguments.dense and case == "exact"
         print(json.dumps(measure(n, h, case, rounds, dense)))
         return
-    rows = []
-    for i, (n, _, _) in enumerate(ROWS):
-        if n <= arguments.up_to:
+    rows = earlier_rows(arguments.out)
+    for i, row in enumerate(ROWS):
+        if row[0] <= arguments.up_to and row not in [(r["N"], r["H"], r["case"]) for r in rows]:
             command = [sys.executable, *sys.argv, "--row", str(i)]
             done = subprocess.run(command, check=True, capture_output=True, text=True)
             rows.append(json.loads(done.stdout))
             print(done.stdout.strip(), file=sys.stderr, flush=True)
+            rows.sort(key=lambda r: ROWS.index((r["N"], r["H"], r["case"])))
             keep(document(rows), arguments.out)
     publish(document(rows), arguments.out)
 
