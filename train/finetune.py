@@ -18,6 +18,7 @@ from ssmith.train.checkpoint import cloned
 from ssmith.train.data import batch_indices
 from ssmith.train.distill import Teacher, distillation_loss
 from ssmith.train.evaluate import Evaluation, evaluate, loss_of_outputs, on_device, relevant
+from ssmith.train.loop import working_threads
 from ssmith.train.model import Block, Network, parameter_groups
 from ssmith.train.progress import Progress
 from ssmith.train.schedule import learning_rate_factor
@@ -74,8 +75,7 @@ def fine_tune(
     device = network.head.weight.device
     if teacher is not None:
         teacher.network.to(device)
-    threads = recipe.train.threads or torch.get_num_threads()
-    with reproducible(threads, device):
+    with reproducible(working_threads(recipe, splits), device):
         return _Tuning(network, recipe, splits, steps, teacher).run(on_progress)
 
 

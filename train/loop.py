@@ -100,7 +100,7 @@ def train(
     fabric = open_fabric(recipe.train)
     if last is not None:
         threads = int(last.facts["threads"])
-    with reproducible(threads or _threads(recipe, splits), fabric.device):
+    with reproducible(threads or working_threads(recipe, splits), fabric.device):
         run = Run(
             recipe,
             splits,
@@ -129,7 +129,7 @@ def train(
         return result
 
 
-def _threads(recipe: Recipe, splits: Splits) -> int:
+def working_threads(recipe: Recipe, splits: Splits) -> int:
     """As many as the recipe says; else one where a step is too small to share.
 
     Two threads that wait for each other inside every small operation win little on an idle machine and

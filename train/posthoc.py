@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import copy
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -12,6 +13,7 @@ from ssmith.cost import ModelCost
 from ssmith.errors import InputError
 from ssmith.recipe import CriterionName, Recipe
 from ssmith.reduce import CRITERIA
+from ssmith.train.accelerator import reproducible
 from ssmith.train.batches import relative_change
 from ssmith.train.distill import Teacher
 from ssmith.train.evidence import Evidence
@@ -99,7 +101,8 @@ def reduce_posthoc(
             below what no order changes; an order above the present one.
         SsmithError: the goal was not reached.
     """
-    return _reduced(bundle, request, prepare(bundle, request, recipe, say), on_progress)
+    with prepare(bundle, request, recipe, say) as trials:
+        return _reduced(bundle, request, trials, on_progress)
 
 
 def _reduced(bundle: Bundle, request: Request, trials: Trials, on_progress: OnProgress | None) -> Reduced:
@@ -129,8 +132,9 @@ def _reduced(bundle: Bundle, request: Request, trials: Trials, on_progress: OnPr
     return Reduced(reduced, cuts, tuple(trials.probes), facts)
 
 
-def prepare(bundle: Bundle, request: Request, recipe: Recipe | None, say: Say) -> Trials:
-    """Load the data of a request; the bench on which trials of the model are made.
+@contextlib.contextmanager
+def prepare(bundle: Bundle, request: Request, recipe: Recipe | None, say: Say) -> Iterator[Trials]:
+    """Load the data of a request; inside, trials of the model are made that come out the same every time.
 
     Raises:
         InputError: the request does not go together with the data, or with the lack of it.
@@ -148,15 +152,16 @@ def prepare(bundle: Bundle, request: Request, recipe: Recipe | None, say: Say) -
         )
     evidence = Evidence.gather(bundle, recipe)
     goal = request.goal
-    return Trials(
-        evidence.network(bundle),
-        evidence,
-        criterion,
-        refit=request.refit,
-        minimum_order=goal.minimum_order,
-        multiple=goal.multiple,
-        say=say,
-    )
+    with reproducible(evidence.threads, evidence.device):
+        yield Trials(
+            evidence.network(bundle),
+            evidence,
+            criterion,
+            refit=request.refit,
+            minimum_order=goal.minimum_order,
+            multiple=goal.multiple,
+            say=say,
+        )
 
 
 def _tuned(
@@ -248,11 +253,11 @@ def reduce_to_orders(
     """
     if len(set(orders)) < len(orders):
         raise InputError(f"--orders {','.join(map(str, orders))}: each order once; orders tell them apart")
-    trials = prepare(bundle, request, recipe, say)
-    done = [
-        _reduced(bundle, replace(request, goal=replace(request.goal, order=order)), trials, on_progress)
-        for order in sorted(orders, reverse=True)
-    ]
+    with prepare(bundle, request, recipe, say) as trials:
+        done = [
+            _reduced(bundle, replace(request, goal=replace(request.goal, order=order)), trials, on_progress)
+            for order in sorted(orders, reverse=True)
+        ]
     main, *others = done
     return replace(
         main,

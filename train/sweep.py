@@ -60,33 +60,43 @@ def sweep(
     Raises:
         InputError: an order below 1 or above the model's; data that does not fit; ``path`` is another file.
     """
-    trials = prepare(bundle, request, recipe, lambda text: None)
-    wanted = _orders(request, max(trials.network.orders), orders)
-    key = _key(bundle, request, trials)
-    done = _read(path, key)
-    document: Document = {}
-    for count, order in enumerate(wanted, 1):
-        if order not in done:
-            done[order] = _point(order, trials, bundle)
-        points = [done[r] for r in wanted if r in done]
-        document = {
-            "model": bundle.name,
-            "bundle_sha256": bundle.sha256,
-            "key": key,
-            "criterion": trials.criterion,
-            "power": CRITERIA[trials.criterion].power,
-            "refit": request.refit,
-            "data": None if recipe is None else recipe.name,
-            "metric": trials.evidence.metric,
-            "complete": len(points) == len(wanted),
-            "points": points,
-            "marks": _marks(points, trials) if len(points) == len(wanted) else [],
-        }
-        write_atomic(path, (json.dumps(document, indent=1, allow_nan=False) + "\n").encode())
-        if on_progress is not None:
-            found = done[order]
-            on_progress(Progress(count, len(wanted), tuple(found["orders"]), found["loss"], found["metric"]))
+    with prepare(bundle, request, recipe, lambda text: None) as trials:
+        wanted = _orders(request, max(trials.network.orders), orders)
+        key = _key(bundle, request, trials)
+        done = _read(path, key)
+        document: Document = {}
+        for count, order in enumerate(wanted, 1):
+            if order not in done:
+                done[order] = _point(order, trials, bundle)
+            points = [done[r] for r in wanted if r in done]
+            document = _document(bundle, request, trials, points, key, complete=len(points) == len(wanted))
+            write_atomic(path, (json.dumps(document, indent=1, allow_nan=False) + "\n").encode())
+            if on_progress is not None:
+                on_progress(_progress(done[order], count, len(wanted)))
     return document
+
+
+def _document(
+    bundle: Bundle, request: Request, trials: Trials, points: list[Document], key: str, *, complete: bool
+) -> Document:
+    recipe = trials.evidence.recipe
+    return {
+        "model": bundle.name,
+        "bundle_sha256": bundle.sha256,
+        "key": key,
+        "criterion": trials.criterion,
+        "power": CRITERIA[trials.criterion].power,
+        "refit": request.refit,
+        "data": None if recipe is None else recipe.name,
+        "metric": trials.evidence.metric,
+        "complete": complete,
+        "points": points,
+        "marks": _marks(points, trials) if complete else [],
+    }
+
+
+def _progress(point: Document, count: int, of: int) -> Progress:
+    return Progress(count, of, tuple(point["orders"]), point["loss"], point["metric"])
 
 
 def _orders(request: Request, full: int, orders: Sequence[int] | None) -> list[int]:
