@@ -24,7 +24,8 @@ def test_paced_steps_start_no_earlier_than_due_and_lateness_adds_up():
 
     busy, late = run_paced(step, [None], 6, period_ns)
     assert (np.diff(starts)[:2] > 0).all()
-    assert starts[5] - starts[0] >= 4 * period_ns  # the schedule is absolute, nothing is skipped
+    # The schedule is absolute and nothing is skipped; the first step may itself have been late.
+    assert starts[5] - starts[0] >= 5 * period_ns - late[0]
     assert (late >= busy).all()
     assert late[2] > period_ns and late[3] > period_ns  # the step after a slow one is late, too
 
