@@ -32,7 +32,7 @@ def at_once(full: Trained, order: int) -> Network:
     batches = in_batches(full.splits.train, CPU, full.recipe.reduce.sequences)
     found = collect(network, layers, batches, outputs=outputs_function(full.recipe))
     for name, layer in layers.items():
-        reduction = reduce_system(layer.system(), measured=found[name].measured(), order=order)
+        reduction = reduce_system(layer.system(), measured=found[name].measured, order=order)
         layer.load_system(reduction.system)
     return network
 

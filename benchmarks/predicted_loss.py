@@ -46,7 +46,7 @@ def measure(task: str, seed: int) -> list[dict[str, Any]]:
         found = collect(network, {"": layer}, batches, outputs=outputs_function(full.recipe))[""]
         for share in SHARES:
             order = max(1, int(share * system.order))
-            reduction = reduce_system(system, measured=found.measured(), order=order)
+            reduction = reduce_system(system, measured=found.measured, order=order)
             layer.load_system(reduction.system)
             after = evaluate(full.recipe, network, full.splits.validation, CPU)
             moved = (outputs(full, network) - base).square().sum() / len(full.splits.validation)

@@ -142,7 +142,7 @@ class Seed:
         if criterion == "task-aware":
             batches = in_batches(self.splits.train, CPU, settings.reduce.sequences)
             found = collect(network, {"": layer}, batches, outputs=outputs_function(settings))[""]
-            measured = found.measured()
+            measured = found.measured
         reduction = reduce_system(layer.system(), criterion=criterion, measured=measured, order=order)
         layer.load_system(reduction.system)
         return evaluate(settings, network, self.splits.test, CPU).metric
