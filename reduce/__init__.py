@@ -16,7 +16,6 @@ from ssmith.reduce.criteria import Measured as Measured
 from ssmith.reduce.criteria import reduce_system as reduce_system
 from ssmith.reduce.gramians import controllability_gramian as controllability_gramian
 from ssmith.reduce.gramians import observability_gramian as observability_gramian
-from ssmith.reduce.hankel import budget_tolerance as budget_tolerance
 from ssmith.reduce.hankel import hankel_singular_values as hankel_singular_values
 from ssmith.reduce.hankel import order_for_bound as order_for_bound
 from ssmith.reduce.hankel import order_for_tolerance as order_for_tolerance

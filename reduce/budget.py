@@ -62,7 +62,8 @@ def split_marginal(
     .. math:: \frac{t_l(r) - t_l(r')}{k_l(r') - k_l(r)}
 
     until none saves anything. Steps may be long, so a plateau of t does not stop a layer. Where the t_l are
-    convex over the k_l, no other orders of the same cost are predicted to lose less.
+    convex over the k_l, no orders within the budget are predicted to lose less by more than the largest step
+    that did not fit any more saves; where all steps cost the same, none lose less at all.
 
     Args:
         tails: predicted loss t_l(r) of each layer kept at r = 0 … N_l modes, nonincreasing.

@@ -5,7 +5,6 @@ All orders in this file are real orders (of the system with 2N real states); a c
 
 from __future__ import annotations
 
-import math
 from typing import Literal
 
 import numpy as np
@@ -75,8 +74,9 @@ def order_for_tolerance(sigma: Real, tolerance: float, power: Literal[1, 2] = 1)
 
     .. math:: \sum_{i>q} σ_i^p \le \mathrm{tolerance} \cdot \sum_i σ_i^p
 
-    Power 1 is the quantity of the error bound (exact Gramians); power 2 is the expected squared output
-    error where a Gramian was measured on data. At least 1.
+    Power 1 is the quantity of the error bound (exact Gramians). Power 2 is the expected squared change of
+    what comes out where a Gramian was measured on data, as far as states and gradients are independent (see
+    `ssmith.train.statistics`). At least 1.
 
     Raises:
         InputError: tolerance is not in [0, 1).
@@ -101,30 +101,3 @@ def order_for_bound(sigma: Real, bound: float) -> int:
     if not bound >= 0.0:
         raise InputError(f"bound = {bound}; it limits the largest gain of the error, so write a number >= 0")
     return max(1, int(np.argmax(2.0 * tails(sigma) <= bound)))
-
-
-def budget_tolerance(spent: float, total: float, attempt: int, attempts: int) -> float:
-    r"""What attempt k of K may drop when all cuts of a run share one budget.
-
-    .. math:: \mathrm{tolerance}_k = \max(0, \mathrm{total} - \mathrm{spent}) / (K - k + 1)
-
-    Tolerances compound over cuts (each applies to what the cut before left), hence one total. The result is
-    a fraction of the spectrum as it is now.
-
-    Args:
-        spent: sum of the fractions dropped by the accepted cuts so far.
-        total: the budget of the whole run, in [0, 1).
-        attempt: which attempt this is, 1 … attempts.
-        attempts: how many there will be.
-
-    Raises:
-        InputError: a value is out of its range.
-    """
-    if not (0.0 <= total < 1.0 and math.isfinite(spent) and spent >= 0.0):
-        raise InputError(
-            f"total = {total}, spent = {spent}; both are fractions of a spectrum: write total from 0 to "
-            "below 1 and the sum of what was dropped before"
-        )
-    if not 1 <= attempt <= attempts:
-        raise InputError(f"attempt {attempt} of {attempts}; attempts count from 1 to their number")
-    return max(0.0, total - spent) / (attempts - attempt + 1)

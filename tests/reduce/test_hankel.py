@@ -6,7 +6,6 @@ from hypothesis import strategies as st
 from ssmith.errors import InputError
 from ssmith.reduce.gramians import controllability_gramian, observability_gramian, stein_denominators
 from ssmith.reduce.hankel import (
-    budget_tolerance,
     hankel_singular_values,
     order_for_bound,
     order_for_tolerance,
@@ -103,18 +102,6 @@ def test_equal_neighbours_are_not_separated():
     assert [separated(sigma, q) for q in range(1, 7)] == [True, False, True, True, True, True]
 
 
-@settings(deadline=None)
-@given(st.floats(0.0, 0.9), st.integers(1, 12), st.floats(0.0, 1.0))
-def test_a_run_that_spends_its_allowance_never_exceeds_the_budget(total, attempts, greed):
-    spent = 0.0
-    for attempt in range(1, attempts + 1):
-        allowed = budget_tolerance(spent, total, attempt, attempts)
-        assert 0.0 <= allowed <= total - spent + 1e-15
-        spent += greed * allowed
-    assert spent <= total * (1.0 + 1e-12)
-    assert budget_tolerance(spent, total, attempts, attempts) == pytest.approx(max(0.0, total - spent))
-
-
 @pytest.mark.parametrize(
     ("call", "message"),
     [
@@ -122,9 +109,6 @@ def test_a_run_that_spends_its_allowance_never_exceeds_the_budget(total, attempt
         (lambda: order_for_tolerance(np.ones(2), -0.1), "below 1"),
         (lambda: order_for_tolerance(np.ones(2), float("nan")), "tolerance = nan"),
         (lambda: order_for_bound(np.ones(2), -1.0), "number >= 0"),
-        (lambda: budget_tolerance(0.0, 1.0, 1, 4), "total = 1.0"),
-        (lambda: budget_tolerance(float("nan"), 0.1, 1, 4), "spent = nan"),
-        (lambda: budget_tolerance(0.0, 0.1, 5, 4), "attempt 5 of 4"),
     ],
 )
 def test_values_out_of_range_are_refused(call, message):
