@@ -1,6 +1,6 @@
 """Which criterion keeps the most when a trained network is cut? Seven criteria, three tasks, paired by seed.
 
-Digits, flexjoint and sequential MNIST (N = 128, 1,500 steps). Per seed one full network; every criterion cuts
+Digits, flexjoint and sequential MNIST (N = 64, 1,000 steps). Per seed one full network; every criterion cuts
 copies of it in one go, without training on (`one_shot`), with C refitted by ridge regression (`refit`), and
 trained on for a tenth of the steps (`tuned`). The criterion is chosen by the validation figures (`chosen`),
 the test figures are what is reported.
