@@ -7,9 +7,12 @@ from __future__ import annotations
 
 import math
 import re
+from itertools import accumulate
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
+
+from ssmith.recipe import GOALS
 
 # These criteria look at the system alone, so their certificates add singular values, not their squares.
 SYSTEM_ONLY = ("exact", "complex", "modal")
@@ -77,14 +80,15 @@ class CutRow(_Record):
 
     @property
     def kept_values(self) -> int:
-        """How many singular values stay, or would have stayed: two a mode of a real system."""
+        """How many singular values stay, or would have stayed: those that do not add up to the tail.
+
+        Where no tail is recorded two a stored state, though a real pole keeps one and padding none.
+        """
         count = len(self.singular_values)
-        if not self.accepted and self.tail is not None and self.order_after == self.order_before:
-            # An undone cut leaves the order as it was; what it tried follows from what it would drop.
-            tails = [(abs(sum(self.singular_values[k:]) - self.tail), k) for k in range(count, -1, -1)]
-            return min(tails)[1]
-        real = count >= 2 * self.order_before
-        return min((2 if real else 1) * self.order_after, count)
+        if self.tail is None:
+            return min(2 * self.order_after, count)
+        tail, sums = self.tail, list(accumulate(reversed(self.singular_values), initial=0.0))
+        return count - min(range(count + 1), key=lambda dropped: (abs(sums[dropped] - tail), -dropped))
 
     @property
     def order_tried(self) -> int:
@@ -148,9 +152,6 @@ class BundleRow(_Record):
     reduced_to: str | None = None
     fine_tuned: str | None = None
     cuts: list[CutRow] = []
-
-
-GOALS = ("order", "tolerance", "bound", "max_loss", "max_states", "max_parameters", "max_macs", "max_bytes")
 
 
 def plan_of(recipe: Any) -> ReductionPlan | None:

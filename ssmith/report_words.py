@@ -123,7 +123,7 @@ def plan_text(plan: ReductionPlan) -> str:
     when = {
         "once": "in a single cut",
         "gradual": "little by little, in many small cuts",
-        "plateau": "in cuts that each waited until the spectrum had settled,",
+        "plateau": "in a single cut as soon as the spectrum had settled,",
     }.get(plan.schedule, f"in {plan.cuts} cuts" if plan.cuts and plan.cuts > 1 else "in one cut")
     where = ""
     if len(plan.window) == 2:

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ssmith.recipe import ReduceSettings
-from ssmith.report_cuts import GOALS, CutRow, plan_of
+from ssmith.report_cuts import CutRow, plan_of
 from ssmith.report_plots import predicted_and_measured
 
 OLD = {  # as the first release wrote it
@@ -40,9 +40,11 @@ def test_the_dropped_share_counts_what_the_criterion_counts():
         assert alone.share_cut == alone.predicted_change == pytest.approx(2 / 17)
 
 
-def test_one_value_a_mode_is_a_complex_spectrum():
-    row = CutRow.model_validate(OLD | {"singular_values": [3.0, 2.0, 1.0, 1.0]})
-    assert row.kept_values == 2
+def test_what_stayed_follows_from_the_tail_where_poles_are_real_or_slots_padding():
+    sigma = [8.0, 4.0, 2.0, 1.0, 0.5, 0.25, 0.12, 0.0]
+    row = CutRow.model_validate(OLD | {"order_after": 2, "singular_values": sigma, "tail": sum(sigma[3:])})
+    assert (row.kept_values, row.order_tried) == (3, 2)
+    assert row.model_copy(update={"tail": 0.0}).kept_values == 7
 
 
 def test_an_undone_cut_shows_what_it_tried():
@@ -89,7 +91,3 @@ def test_the_plan_is_the_goal_of_the_recipe():
     assert (plan.goal, plan.target, plan.cuts, plan.window) == ("order", 12, 2, [0.1, 0.2])
     assert plan_of({"reduce": ReduceSettings().model_dump(mode="json")}) is None
     assert plan_of({}) is plan_of([]) is plan_of({"reduce": 3}) is None
-
-
-def test_every_goal_of_a_recipe_is_known():
-    assert set(GOALS) <= set(ReduceSettings.model_fields)

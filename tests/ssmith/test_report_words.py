@@ -6,8 +6,8 @@ from typing import get_args
 import numpy as np
 import pytest
 
-from ssmith.recipe import CriterionName, Schedule
-from ssmith.report_cuts import GOALS, SYSTEM_ONLY, CutRow, ReductionPlan
+from ssmith.recipe import GOALS, CriterionName, Schedule
+from ssmith.report_cuts import SYSTEM_ONLY, CutRow, ReductionPlan
 from ssmith.report_words import CRITERIA, agreement, asked_text, headline, outcome_text, plan_text, sentences
 from tests.report_run import cut
 
