@@ -86,3 +86,29 @@ def distillation_loss(
         log_target=True,
     )
     return tau * tau * divergence
+
+
+def taught(
+    recipe: Recipe,
+    teacher: Teacher | None,
+    student: Network,
+    x: Tensor,
+    lengths: Tensor | None,
+    outputs: Tensor,
+    loss: Tensor,
+) -> Tensor:
+    """The loss against the targets, mixed with the teacher's share: L above. Without a teacher as it is.
+
+    Args:
+        recipe: see `distillation_loss`, as for all but the last.
+        teacher: or None.
+        student: the network that made ``outputs``.
+        x: the batch, (batch, T, U).
+        lengths: valid steps, (batch,), or None.
+        outputs: the student's ``relevant`` outputs on it.
+        loss: L_targets, a scalar.
+    """
+    if teacher is None:
+        return loss
+    share = distillation_loss(recipe, teacher, student, x, lengths, outputs)
+    return (1 - teacher.weight) * loss + teacher.weight * share

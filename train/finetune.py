@@ -16,7 +16,7 @@ from ssmith.recipe import Recipe
 from ssmith.train.accelerator import reproducible, seed_step
 from ssmith.train.checkpoint import cloned
 from ssmith.train.data import batch_indices
-from ssmith.train.distill import Teacher, distillation_loss
+from ssmith.train.distill import Teacher, taught
 from ssmith.train.evaluate import Evaluation, evaluate, loss_of_outputs, on_device, relevant
 from ssmith.train.loop import working_threads
 from ssmith.train.model import Block, Network, parameter_groups
@@ -129,9 +129,7 @@ class _Tuning:
         self.optimizer.zero_grad()
         outputs, counted = relevant(recipe, self.network, x, lengths)
         loss = loss_of_outputs(recipe, self.network, outputs, y, counted)
-        if self.teacher is not None:
-            taught = distillation_loss(recipe, self.teacher, self.network, x, lengths, outputs)
-            loss = (1 - self.teacher.weight) * loss + self.teacher.weight * taught
+        loss = taught(recipe, self.teacher, self.network, x, lengths, outputs, loss)
         loss.backward()  # type: ignore[no-untyped-call]
         torch.nn.utils.clip_grad_norm_(self.network.parameters(), settings.gradient_clip)
         self.optimizer.step()

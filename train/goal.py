@@ -4,9 +4,10 @@ A budget over layers is shared by predicted loss. A layer kept at r of its N mod
 
 .. math:: t(r) = \sum_{i > 2r} σ_i^p
 
-with p = 2 where a Gramian was measured on data (then σ is in units of the network's outputs and t is the
-expected squared change of them) and p = 1 for exact Gramians (then t bounds the layer's own error). The
-tails are compared as they are: dividing each by its layer's sum was measured to be worse.
+with p = 2 where a Gramian was measured on data and p = 1 elsewhere. Where gradients were measured, σ is in
+units of the network's outputs and t predicts their mean squared change; elsewhere it speaks of the layer's
+own outputs, and for p = 1 the layer's error is at most 2 t. A real pole takes a mode for one σ, which t does
+not know. The tails are compared as they are: dividing each by its layer's sum was measured to be worse.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import pairwise
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Literal, get_args
 
 import numpy as np
 
@@ -23,13 +24,14 @@ from ssmith.errors import InputError
 from ssmith.ops import SSM, Affine
 from ssmith.recipe import CostKind, LayerSettings, ReduceSettings
 from ssmith.reduce.budget import Split, split_equal, split_marginal
+from ssmith.reduce.hankel import tails
 from ssmith.system import Real
 
 if TYPE_CHECKING:
     from torch import nn
 
 Rule = Literal["best", "marginal", "equal"]
-COST_KINDS: tuple[CostKind, ...] = ("states", "parameters", "macs", "bytes")
+COST_KINDS: tuple[CostKind, ...] = get_args(CostKind)
 NO_SETTINGS = LayerSettings()
 
 
@@ -187,15 +189,13 @@ class Goal:
 
 
 def mode_tails(singular_values: Real, power: int) -> tuple[float, ...]:
-    r"""Predicted loss t(r) of a layer kept at r = 0 … N modes.
+    """Predicted loss t(r) of a layer kept at r = 0 … N modes (see the top of this file).
 
     Args:
         singular_values: σ in descending order, shape (2N,): a mode holds two of them.
         power: p.
     """
-    values = np.asarray(singular_values, np.float64) ** power
-    sums = np.concatenate([np.cumsum(values[::-1])[::-1], [0.0]])
-    return tuple(sums[::2].tolist())
+    return tuple(tails(singular_values, power)[::2].tolist())
 
 
 def split_budget(
@@ -228,9 +228,9 @@ def split_budget(
     present = [len(sigma) // 2 for sigma in spectra]
     decided = {i: r for i, n in enumerate(present) if (r := goal.fixed_order(i, n)) is not None}
     free = [i for i in range(len(present)) if i not in decided]
-    tails = [mode_tails(sigma, power) for sigma in spectra]
+    predicted = [mode_tails(sigma, power) for sigma in spectra]
     fixed = cost.fixed + sum(cost.layers[i](order) for i, order in decided.items())
-    lost = sum(tails[i][order] for i, order in decided.items())
+    lost = sum(predicted[i][order] for i, order in decided.items())
     smallest = [min(goal.minimum(i), present[i]) for i in free]
     least = fixed + sum(cost.layers[i](order) for i, order in zip(free, smallest, strict=True))
     if limit < least:
@@ -243,7 +243,7 @@ def split_budget(
     found: list[Split] = []
     for name in rules if goal.split == "best" else (goal.split,):
         share = rules[name](
-            [tails[i] for i in free],
+            [predicted[i] for i in free],
             [cost.layers[i] for i in free],
             limit,
             fixed=fixed,
@@ -283,11 +283,3 @@ def module_cost(kind: CostKind, module: nn.Module) -> ModelCost:
     folded = fold(draft)
     tensors = {name: array.astype(np.float32) for name, array in folded.tensors.items()}
     return ModelCost.of(kind, folded.ops, tensors)
-
-
-def budget_between(start: float, end: float, attempt: int, attempts: int) -> float:
-    r"""What cut k of K may leave the model at: start (end / start)^{k/K}, the last one exactly at the end."""
-    if attempt >= attempts or end >= start:
-        return end
-    between: float = start * (end / start) ** (attempt / attempts)
-    return between

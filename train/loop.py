@@ -27,7 +27,7 @@ from ssmith.recipe import Recipe
 from ssmith.train.accelerator import open_fabric, reproducible, seed_step, shared_by
 from ssmith.train.checkpoint import Checkpoint
 from ssmith.train.data import batch_indices
-from ssmith.train.distill import Teacher, distillation_loss
+from ssmith.train.distill import Teacher, taught
 from ssmith.train.evaluate import evaluate, loss_of_outputs, on_device, relevant
 from ssmith.train.model import Network, count_parameters
 from ssmith.train.progress import Progress
@@ -154,9 +154,7 @@ def _train_step(run: Run, step: int, teacher: Teacher | None) -> None:
     run.stepper.zero_grad()
     outputs, counted = relevant(recipe, run.model, x, lengths)
     loss = loss_of_outputs(recipe, run.network, outputs, y, counted)
-    if teacher is not None:
-        from_teacher = distillation_loss(recipe, teacher, run.network, x, lengths, outputs)
-        loss = (1 - teacher.weight) * loss + teacher.weight * from_teacher
+    loss = taught(recipe, teacher, run.network, x, lengths, outputs, loss)
     fabric.backward(loss)
     fabric.clip_gradients(run.model, run.stepper, max_norm=settings.gradient_clip, error_if_nonfinite=False)
     run.stepper.step()

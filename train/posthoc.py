@@ -85,7 +85,7 @@ def reduce_posthoc(
     """Cut the layers of a frozen model in order, each with statistics of what the ones before became.
 
     With a recipe the task-aware criterion runs on its training data (the choice that keeps accuracy);
-    without one only the exact Gramians are known, which assume white noise at every layer's input: the
+    without one the default is the exact Gramians, which assume white noise at every layer's input: the
     error bound holds, accuracy often does not. Decisions fall on validation data; the test set is measured
     once at the start and once at the end.
 
@@ -150,6 +150,8 @@ def prepare(bundle: Bundle, request: Request, recipe: Recipe | None, say: Say) -
             f"--bound needs a criterion with an error bound, and {criterion} has none; give --criterion with"
             f" one of {known}"
         )
+    if request.goal.bound is not None and request.refit:
+        raise InputError("--bound and --refit: fitting C anew voids the bound; leave out --refit")
     evidence = Evidence.gather(bundle, recipe)
     goal = request.goal
     with reproducible(evidence.threads, evidence.device):

@@ -47,9 +47,7 @@ def reach(goal: Goal, trials: Trials, costs: Costs) -> Trial:
         return _within_cost(goal, trials, costs(goal.max_cost[0]))
     if goal.order is not None:
         goal.refuse_higher(present)
-        orders = [goal.fixed_order(i, n) for i, n in enumerate(present)]
-        wanted = tuple(n if r is None else r for r, n in zip(orders, present, strict=True))
-        return _at(wanted, trials)
+        return _at(_whole(goal, present), trials)
     aims: list[Aim | None] = []
     for i, n in enumerate(present):
         fixed = goal.fixed_order(i, n)
@@ -69,13 +67,16 @@ def _within_loss(goal: Goal, trials: Trials, cost: ModelCost) -> Trial:
     found: list[tuple[int, float, Trial]] = []
     present = trials.network.orders
     lowest = sum(_lowest(goal, i, n) for i, n in enumerate(present))
+    whole = _whole(goal, present)
     for rule in _rules(goal, len(trials.network.layers)):
 
         def orders(total: int, rule: Goal = rule) -> tuple[int, ...]:
+            if total == sum(whole):  # a share leaves states of σ = 0 out, whose modes may hold real poles
+                return whole
             power = CRITERIA[trials.criterion].power
             return split_budget(rule, trials.spectra(), cost, power=power, limit=total).orders
 
-        total = bisect_order(lambda r: trials.loss(orders(r)), limit, lowest, sum(present))
+        total = bisect_order(lambda r: trials.loss(orders(r)), limit, lowest, sum(whole))
         trial = trials.to_orders(orders(total))
         found.append((sum(trial.network.orders), trial.found.loss, trial))
     return min(found, key=lambda entry: entry[:2])[2]
@@ -103,6 +104,12 @@ def _within_cost(goal: Goal, trials: Trials, cost: ModelCost) -> Trial:
 def _lowest(goal: Goal, index: int, present: int) -> int:
     fixed = goal.fixed_order(index, present)
     return min(goal.minimum(index), present) if fixed is None else fixed
+
+
+def _whole(goal: Goal, present: tuple[int, ...]) -> tuple[int, ...]:
+    """The order of each layer where one is decided, else its present one."""
+    fixed = (goal.fixed_order(i, n) for i, n in enumerate(present))
+    return tuple(n if r is None else r for r, n in zip(fixed, present, strict=True))
 
 
 def _rules(goal: Goal, layers: int) -> list[Goal]:

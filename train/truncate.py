@@ -235,8 +235,8 @@ class Truncator:
             seed=self.seed + self.attempt,
         )
         if row.accepted and self.course.goal.max_loss is not None:
-            rise = max(0.0, row.loss_after - row.loss_before)
-            spent = rise / abs(row.loss_before) if row.loss_before else math.inf if rise else 0.0
+            rise, base = max(0.0, row.loss_after - row.loss_before), abs(sight.loss)
+            spent = rise / base if base else math.inf if rise else 0.0
         self.spent[name] += spent
         return row, replaced
 

@@ -9,7 +9,7 @@ from ssmith.cost import ModelCost, model_cost, ssm_cost
 from ssmith.errors import InputError
 from ssmith.recipe import LayerSettings, ReduceSettings
 from ssmith.train.data import load
-from ssmith.train.goal import Goal, budget_between, mode_tails, module_cost, split_budget
+from ssmith.train.goal import Goal, mode_tails, module_cost, split_budget
 from ssmith.train.run import fresh_network
 from tests.train import finished
 
@@ -115,9 +115,3 @@ def test_a_model_in_training_costs_what_its_bundle_will(kind):
     cost = module_cost(kind, network)
     assert cost.total((16, 12)) == model_cost(kind, bundle.meta.ops, bundle.tensors)
     assert network.training  # untouched
-
-
-def test_budgets_between_fall_geometrically():
-    steps = [budget_between(1000.0, 125.0, k, 3) for k in (1, 2, 3)]
-    np.testing.assert_allclose(steps, [500, 250, 125])
-    assert budget_between(100.0, 200.0, 1, 3) == 200.0

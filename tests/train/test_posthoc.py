@@ -96,6 +96,8 @@ def test_a_bound_holds_and_needs_a_criterion_that_has_one():
         assert hinf_error(full, cut) <= row["error_bound"] <= 0.3 * hinf_norm(full) * 1.001
     with pytest.raises(InputError, match=r"--bound needs a criterion.*task-aware has none.*exact"):
         reduced({"bound": 0.3})
+    with pytest.raises(InputError, match=r"--bound and --refit"):
+        reduced({"bound": 0.3}, data=False, refit=True)
 
 
 @pytest.mark.parametrize("kind", ["states", "parameters", "macs", "bytes"])

@@ -1,5 +1,7 @@
 """From a goal to a trial: the rule that was asked for, layers with their own settings, and honest failure."""
 
+from dataclasses import replace
+
 import pytest
 
 from ssmith.cost import ModelCost
@@ -51,6 +53,18 @@ def test_a_loss_limit_of_nothing_at_worst_keeps_the_model(trials):
     """With max_loss = 0 only cuts that cost nothing at all stand; the model itself is always within."""
     found = reach(Goal(max_loss=0.0), trials, costs)
     assert found.found.loss <= trials.start.found.loss
+
+
+def test_real_poles_leave_the_model_itself_within_a_loss_limit():
+    """Real poles have as many σ = 0: shared by σ alone, all of the states would mean half of the modes."""
+    bundle = finished.bundle()
+    evidence = Evidence.gather(bundle, finished.recipe())
+    network = evidence.network(bundle)
+    system = network.layers[1].system()
+    real = replace(system, lam=abs(system.lam) + 0j, B=system.B.real + 0j, C=system.C.real + 0j)
+    network.layers[1].load_system(real)
+    trials = Trials(network, evidence, "task-aware")
+    assert reach(Goal(max_loss=0.0), trials, costs).found.loss <= trials.start.found.loss
 
 
 def test_an_order_that_no_cut_reaches_is_an_error():
