@@ -35,6 +35,7 @@ from ssmith.variants import pack, unpack
 VERSIONS = (1, 2)
 GOLDEN_PARTS = ("input", "output", "streamed")
 MAX_NAME = 40
+MAX_VARIANTS = 64
 MAX_BYTES = 1 << 31  # a header may not make us allocate more than this
 
 
@@ -87,7 +88,7 @@ class VariantMeta(BaseModel):
 
 
 class _Variants(BaseModel):
-    variants: tuple[VariantMeta, ...] = Field(min_length=1, max_length=64)
+    variants: tuple[VariantMeta, ...] = Field(min_length=1, max_length=MAX_VARIANTS)
 
 
 @dataclass(frozen=True, eq=False)
@@ -155,6 +156,8 @@ class Bundle:
         Raises:
             InputError: no such order; the message lists those there are.
         """
+        if isinstance(order, bool) or not isinstance(order, int | np.integer):
+            raise InputError(f"order {order!r} is no whole number; write one of {self.orders}")
         for model in (replace(self, variants=()), *self.variants):
             if model.order == order:
                 return model
@@ -257,6 +260,7 @@ class Bundle:
             length = int.from_bytes(data[:8], "little")
             document = json.loads(data[8 : 8 + length])["__metadata__"]["ssmith"]
             raw = json.loads(document)
+            json.dumps(raw, allow_nan=False)  # NaN and infinity are no JSON, and could not be written again
         except (SafetensorError, KeyError, TypeError, ValueError, RecursionError) as error:
             raise InputError(
                 f"it is damaged or no ssmith bundle ({type(error).__name__}: {error})"
@@ -315,6 +319,11 @@ def _check_variants(bundle: Bundle) -> None:
     """Refuse variants that are not this model at other orders."""
     if bundle.variants and not bundle.order:
         raise InputError(f"the model {bundle.name!r} has no SSM layer, so it has one order only")
+    if len(bundle.variants) > MAX_VARIANTS:
+        raise InputError(
+            f"{len(bundle.variants)} variants beside the model {bundle.name!r}; a bundle holds up to"
+            f" {MAX_VARIANTS}, so choose fewer orders"
+        )
     shared = set(BundleMeta.model_fields) - OWN_FIELDS - {"name"}
     for variant in bundle.variants:
         for key in sorted(shared):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import math
 from pathlib import Path
 
 import numpy as np
@@ -109,6 +110,8 @@ def test_nan_missing_extra_and_misshapen_tensors_are_refused():
         ({"ops": [{"op": "pickle", "name": "x"}]}, "ops"),
         ({"period_s": -1.0}, "period_s"),
         ({"surprise": 1}, "surprise"),
+        ({"period_s": math.inf}, "not JSON compliant"),
+        ({"reduction": [{"loss_before": math.nan}]}, "not JSON compliant"),
     ],
 )
 def test_metadata_is_validated(change, message):

@@ -67,6 +67,21 @@ def test_an_order_that_is_not_there_lists_those_that_are():
         several().variant(4)
 
 
+@pytest.mark.parametrize("order", ["6", True, 6.0, [6], None])
+def test_an_order_that_is_no_whole_number(order):
+    with pytest.raises(InputError, match="is no whole number"):
+        several().variant(order)
+
+
+def test_more_variants_than_a_file_may_hold():
+    """What could be written but not be read again."""
+    main = random_bundle(np.random.default_rng(3), orders=(70,), width=2, golden_frames=())
+    smaller = [kept_modes(main, order) for order in range(1, 66)]
+    assert len(Bundle.from_bytes(main.with_variants(smaller[:64]).to_bytes()).variants) == 64
+    with pytest.raises(InputError, match="65 variants .*up to 64"):
+        main.with_variants(smaller)
+
+
 def test_what_a_variant_shares_is_stored_and_held_once():
     bundle = several()
     data = bundle.to_bytes()
