@@ -114,6 +114,10 @@ class LayerSettings(_Settings):
     def _one_wish(self) -> Self:
         if self.keep and (self.order is not None or self.minimum_order is not None):
             raise ValueError("keep = true leaves the layer as it is; write it alone")
+        if self.order is not None and self.order < (self.minimum_order or 1):
+            raise ValueError(
+                f"order {self.order} is below minimum_order {self.minimum_order}; write one of them"
+            )
         return self
 
 
@@ -122,7 +126,7 @@ class ReduceSettings(_Settings):
 
     order: int | tuple[int, ...] | None = None  # states to end with; one for all layers, or one each
     tolerance: float | None = Field(default=None, gt=0, lt=1)  # total budget over all cuts
-    bound: float | None = Field(default=None, gt=0)  # on each layer's error, as a share of its largest gain
+    bound: float | None = Field(default=None, gt=0, lt=1)  # each layer's error as a share of its largest gain
     max_loss: float | None = Field(default=None, gt=0)  # relative rise of the held-out loss, over all cuts
     max_states: int | None = Field(default=None, ge=1)  # over all layers
     max_parameters: int | None = Field(default=None, ge=1)  # of the frozen model
@@ -161,6 +165,11 @@ class ReduceSettings(_Settings):
         orders = self.order if isinstance(self.order, tuple) else (self.order,)
         if any(r is not None and r < 1 for r in orders):
             raise ValueError("order counts states, so write 1 or more (or leave it out: no reduction)")
+        if any(r is not None and r < self.minimum_order for r in orders):
+            raise ValueError(
+                f"order {self.order} is below minimum_order {self.minimum_order}, where no layer goes; lower"
+                " minimum_order"
+            )
         if not self.window[0] <= self.window[1] < 1:
             raise ValueError("window is [first, last] as shares of training, first ≤ last < 1")
         return self
@@ -225,6 +234,11 @@ class Recipe(_Settings):
         wanted = orders if isinstance(orders, tuple) else (orders,) * self.model.blocks
         if any(r is not None and r > n for r, n in zip(wanted, self.model.orders, strict=True)):
             raise ValueError("reduce.order is above model.order; a reduction goes down")
+        if self.reduce.minimum_order > max(self.model.orders):
+            raise ValueError(
+                f"reduce.minimum_order {self.reduce.minimum_order} is above model.order"
+                f" {max(self.model.orders)}, so nothing could be cut; write a smaller one"
+            )
         for index, layer in self.reduce.layers.items():
             if not 0 <= index < self.model.blocks:
                 raise ValueError(

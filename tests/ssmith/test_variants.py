@@ -78,7 +78,7 @@ def test_more_variants_than_a_file_may_hold():
     main = random_bundle(np.random.default_rng(3), orders=(70,), width=2, golden_frames=())
     smaller = [kept_modes(main, order) for order in range(1, 66)]
     assert len(Bundle.from_bytes(main.with_variants(smaller[:64]).to_bytes()).variants) == 64
-    with pytest.raises(InputError, match="65 variants .*up to 64"):
+    with pytest.raises(InputError, match=r"65 variants .*up to 64"):
         main.with_variants(smaller)
 
 
