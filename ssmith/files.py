@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import hashlib
 import os
 import tempfile
@@ -32,10 +33,33 @@ def write_atomic(path: Path, data: bytes) -> None:
         if temporary is not None:
             with contextlib.suppress(OSError):
                 os.unlink(temporary)
-        raise InputError(
-            f"cannot write {path}: {error.strerror or error}. Free some space or choose another folder"
-            " with --runs or --out; what was there before is untouched"
-        ) from error
+        raise _unwritable(path, error) from error
+
+
+def check_writable(path: Path) -> None:
+    """Find out before long work whether `write_atomic` could write to ``path``; nothing is left behind.
+
+    Raises:
+        InputError: it could not: ``path`` is a folder, or its folder cannot be made or written.
+    """
+    try:
+        if path.is_dir():
+            raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR))
+        folder = path.parent
+        while not folder.exists():  # it would be made, in the first that is there
+            folder = folder.parent
+        handle, probe = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".tmp", dir=folder)
+        os.close(handle)
+        os.unlink(probe)
+    except OSError as error:
+        raise _unwritable(path, error) from error
+
+
+def _unwritable(path: Path, error: OSError) -> InputError:
+    return InputError(
+        f"cannot write {path}: {error.strerror or error}. Free some space or choose another folder"
+        " with --runs or --out; what was there before is untouched"
+    )
 
 
 def sweep(folder: Path) -> None:

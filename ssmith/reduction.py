@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,7 +12,7 @@ from typing import TYPE_CHECKING, Any, get_args
 from ssmith import stages
 from ssmith.bundle import Bundle
 from ssmith.errors import InputError, MissingToolError
-from ssmith.files import write_atomic
+from ssmith.files import check_writable, write_atomic
 from ssmith.recipe import CostKind, CriterionName, Recipe
 
 if TYPE_CHECKING:
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
 Facts = dict[str, Any]
 BUDGETS: tuple[CostKind, ...] = get_args(CostKind)
 CRITERIA: tuple[CriterionName, ...] = get_args(CriterionName)
+_ORDER = re.compile("0*[1-9][0-9]{0,8}")  # no layer has more states than nine digits say
 
 
 @dataclass(frozen=True)
@@ -102,8 +104,8 @@ def parse_orders(text: str | None) -> tuple[int, ...]:
     if text is None:
         return ()
     parts = [part.strip() for part in text.split(",")]
-    if not all(part.isdigit() and int(part) > 0 for part in parts):
-        raise InputError(f"--orders {text}: write whole numbers from 1, for instance --orders 32,16,8")
+    if not all(_ORDER.fullmatch(part) for part in parts):
+        raise InputError(f"--orders {text[:80]}: write whole numbers from 1, for instance --orders 32,16,8")
     return tuple(int(part) for part in parts)
 
 
@@ -121,6 +123,10 @@ def reduce_bundle(source: Path, target: Path | None, options: Options, *, quiet:
         SsmithError: the goal was not reached.
     """
     bundle = Bundle.read(source)
+    if not bundle.order:
+        raise InputError(
+            f"{source} holds no SSM layer, and a reduction cuts nothing else; give another model"
+        )
     recipe = None if options.data is None else Recipe.load(options.data)
     torch_is_here = not stages.absent("torch", "lightning_fabric")
     stages.need("train" if torch_is_here else "reduce", "scipy")
@@ -131,13 +137,19 @@ def reduce_bundle(source: Path, target: Path | None, options: Options, *, quiet:
         target = target or source.with_name(f"{source.stem}-sweep.json")
         return _sweep(bundle, target, options, recipe, quiet)
     target = target or source.with_name(f"{source.stem}-reduced.ssm")
+    if target.suffix != ".ssm":
+        raise InputError(
+            f"--out {target}: what comes out is a bundle, and is opened as one by its name; end it in .ssm"
+        )
+    check_writable(target)  # not after an hour of fine-tuning
+    bytes_before = source.stat().st_size  # the target may take its place
     reduced = (
         _reduce(bundle, options, recipe, quiet) if torch_is_here else _torchfree(bundle, options, recipe)
     )
     reduced.bundle.write(target)
     return {
         "bundle": str(target),
-        "bytes": f"{source.stat().st_size} -> {target.stat().st_size}",
+        "bytes": f"{bytes_before} -> {target.stat().st_size}",
         **_known(reduced.facts),
         "cuts": [_cut(row) for row in reduced.cuts],
         **({"probes": [_known(probe) for probe in reduced.probes]} if len(reduced.probes) > 1 else {}),
@@ -192,6 +204,8 @@ def _sweep(bundle: Bundle, target: Path, options: Options, recipe: Recipe | None
 
     if target.suffix != ".json":
         raise InputError(f"--out {target}: a sweep writes NAME.json and NAME.svg, so end it in .json")
+    for path in (target, target.with_suffix(".svg")):
+        check_writable(path)
     with show_progress("  sweep", quiet=quiet) as progress:
         document = sweep(
             bundle, target, _request(options), recipe, orders=options.orders or None, on_progress=progress

@@ -5,11 +5,12 @@ from __future__ import annotations
 import resource
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
 from ssmith.errors import InputError
-from ssmith.files import sha256, write_atomic
+from ssmith.files import check_writable, sha256, write_atomic
 
 
 def test_writes_and_replaces(tmp_path):
@@ -45,3 +46,14 @@ def test_a_full_disk_leaves_the_old_file(tmp_path):
     assert path.read_bytes() == b"old"
     assert [p.name for p in tmp_path.iterdir()] == ["file"]
     assert resource.getrlimit(resource.RLIMIT_FSIZE)[0] != 1000
+
+
+def test_whether_a_path_could_be_written_is_known_before(tmp_path):
+    check_writable(tmp_path / "file")
+    check_writable(tmp_path / "deep" / "deeper" / "file")
+    assert list(tmp_path.iterdir()) == []
+    (tmp_path / "blocked").write_text("here")
+    for path in (tmp_path, tmp_path / "blocked" / "file", Path("/proc/file"), tmp_path / ("n" * 300)):
+        with pytest.raises(InputError, match="cannot write"):
+            check_writable(path)
+    assert [path.name for path in tmp_path.iterdir()] == ["blocked"]

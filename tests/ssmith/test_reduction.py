@@ -10,6 +10,7 @@ from ssmith.bundle import Bundle
 from ssmith.cost import model_cost
 from ssmith.errors import InputError
 from ssmith.reduction import Options, parse_orders, reduce_bundle
+from tests.bundles import random_bundle
 from tests.killing import run_verb
 from tests.train import finished
 
@@ -48,7 +49,7 @@ def test_options_that_contradict_each_other(options, words):
 def test_orders_are_numbers_with_commas():
     assert parse_orders("32, 16,8") == (32, 16, 8)
     assert parse_orders(None) == ()
-    for text in ("", "8,", "8;4", "0", "-3", "x"):
+    for text in ("", "8,", "8;4", "0", "-3", "x", "²", "٣", "9" * 5000):
         with pytest.raises(InputError, match=r"--orders .*write whole numbers"):
             parse_orders(text)
 
@@ -69,6 +70,43 @@ def test_requests_that_cannot_be_met_write_nothing(model, options, words):
     with pytest.raises(InputError, match=words):
         reduce_bundle(model, None, Options(**options), quiet=True)
     assert (sorted(model.parent.iterdir()), model.read_bytes()) == before
+
+
+@pytest.mark.parametrize(
+    ("name", "options", "words"),
+    [
+        ("small", {"order": 4}, r"end it in \.ssm"),
+        ("small.json", {"order": 4}, r"end it in \.ssm"),
+        ("model.ssm/small.ssm", {"order": 4}, "cannot write"),
+        ("folder.ssm", {"order": 4}, "cannot write"),
+        ("model.ssm/curve.json", {"sweep": True}, "cannot write"),
+        ("folder.json", {"sweep": True}, "cannot write"),
+        ("curve.json", {"sweep": True}, r"cannot write .*curve\.svg"),
+    ],
+)
+def test_a_file_that_cannot_be_written_costs_no_work(model, monkeypatch, name, options, words):
+    for folder in ("folder.ssm", "folder.json", "curve.svg"):
+        (model.parent / folder).mkdir()
+    for module in ("posthoc", "sweep"):  # where the work would start
+        monkeypatch.setattr(f"ssmith.train.{module}.prepare", None)
+    with pytest.raises(InputError, match=words):
+        reduce_bundle(model, model.parent / name, Options(**options), quiet=True)
+
+
+@pytest.mark.parametrize("options", [{"order": 1}, {"orders": (2, 1)}, {"tolerance": 0.1}, {"sweep": True}])
+def test_a_model_without_states_is_refused(tmp_path, options):
+    path = tmp_path / "stateless.ssm"
+    random_bundle(np.random.default_rng(0), orders=()).write(path)
+    with pytest.raises(InputError, match="no SSM layer"):
+        reduce_bundle(path, None, Options(**options), quiet=True)
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_a_bundle_may_be_replaced_by_its_reduction(model):
+    before = model.stat().st_size
+    facts = reduce_bundle(model, model, Options(orders=(4, 2)), quiet=True)
+    assert facts["bytes"] == f"{before} -> {model.stat().st_size}" != f"{before} -> {before}"
+    assert Bundle.read(model).orders == (4, 2)
 
 
 def test_a_budget_from_the_options_to_the_file(model):
