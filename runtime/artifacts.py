@@ -10,6 +10,7 @@ from __future__ import annotations
 from pathlib import Path, PurePosixPath
 from typing import Literal
 
+import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
 from ssmith.errors import InputError, first_problem
@@ -103,6 +104,8 @@ def at_order(folder: Path, manifest: Manifest, order: int) -> tuple[Path, Manife
         InputError: no such order (the message lists those there are), or the variant's folder holds
             something else than ``manifest`` says.
     """
+    if isinstance(order, bool) or not isinstance(order, int | np.integer):
+        raise InputError(f"order {order!r} is no whole number; write it without quotes, for instance order=8")
     if order == manifest.order:
         return folder, manifest
     variant = next((v for v in manifest.variants if v.order == order), None)

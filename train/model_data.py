@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 from ssmith.bundle import Bundle
 from ssmith.errors import InputError
 from ssmith.recipe import Recipe
@@ -23,8 +25,8 @@ def load_for(bundle: Bundle, recipe: Recipe) -> tuple[Recipe, Splits]:
         InputError: the data has other inputs, outputs or another task than the model, or cannot be read.
     """
     origin = bundle.meta.provenance
-    if origin.get("recipe") == recipe.name and origin.get("seed", "").isdigit():
-        recipe = recipe.model_copy(update={"seed": int(origin["seed"])})
+    if origin.get("recipe") == recipe.name and "seed" in origin:
+        recipe = recipe.model_copy(update={"seed": _seed(origin["seed"])})
     splits = load(recipe)
     model = (len(bundle.meta.inputs), len(bundle.meta.outputs))
     data = (len(splits.inputs), len(splits.outputs))
@@ -39,3 +41,12 @@ def load_for(bundle: Bundle, recipe: Recipe) -> tuple[Recipe, Splits]:
             " the model was trained with"
         )
     return recipe, splits
+
+
+def _seed(text: str) -> int:
+    if not re.fullmatch("[0-9]{1,10}", text) or int(text) >= 2**32:
+        raise InputError(
+            f"the bundle says that its data were split with the seed {text[:40]!r}, which is no seed; its"
+            " provenance is damaged, so freeze the model again"
+        )
+    return int(text)

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from ssmith.errors import InputError
-from ssmith.runtime.artifacts import Artifact, Manifest, find_bundle, read_manifest, verified
+from ssmith.runtime.artifacts import Artifact, Manifest, at_order, find_bundle, read_manifest, verified
 from tests.bundles import random_bundle
 
 SHA = "0" * 64
@@ -35,6 +35,14 @@ def test_first_follows_the_order_of_kinds(tmp_path):
     assert manifest.first("c-source", "ssmc").path == "net.c"
     assert manifest.first("ssmc", "c-source").path == "net.ssmc"
     assert manifest.first("onnx-step") is None
+
+
+@pytest.mark.parametrize("order", ["4", True, 4.0, [4]])
+def test_an_order_that_is_no_whole_number_is_refused(tmp_path, order):
+    variants = [{"order": 4, "bundle_sha256": SHA}, {"order": 1, "bundle_sha256": SHA}]
+    manifest = read_manifest(write(tmp_path, order=6, variants=variants))
+    with pytest.raises(InputError, match="is no whole number"):
+        at_order(tmp_path, manifest, order)
 
 
 @pytest.mark.parametrize("path", ["/etc/passwd", "../net.c", "a/../../net.c", "", "a\\..\\b.c"])

@@ -54,6 +54,14 @@ def test_the_bundle_says_which_sequences_were_held_out():
     assert Evidence.gather(bundle, stranger).recipe.seed == 0
 
 
+@pytest.mark.parametrize("seed", ["²", "-1", "", "9" * 30, str(2**32)])
+def test_a_recorded_seed_that_is_none_is_refused(seed):
+    bundle = finished.bundle()
+    damaged = bundle.meta.model_copy(update={"provenance": {**bundle.meta.provenance, "seed": seed}})
+    with pytest.raises(InputError, match="is no seed"):
+        Evidence.gather(Bundle(damaged, bundle.tensors), finished.recipe())
+
+
 def test_without_data_the_golden_inputs_are_all_there_is():
     bundle = finished.bundle()
     evidence = Evidence.gather(bundle, None)
