@@ -80,6 +80,9 @@ def by_squares(matrix: Real) -> Spectrum | None:
             return right.T, values, left.T
 
         return Spectrum(turned.values, turned.error, swapped)
+    columns = np.linalg.norm(matrix, axis=0)  # σ_n is at most the shortest, σ_1 at least the longest
+    if columns.min() <= RESOLVED * columns.max():
+        return None
     squares = Tridiagonal.of(matrix.T @ matrix)
     values = squares.eigenvalues()[::-1]
     if not values[-1] > RESOLVED**2 * values[0]:

@@ -68,6 +68,14 @@ def test_squares_say_what_they_cannot_resolve_and_the_svd_answers(always_squares
     np.testing.assert_allclose(left * sigma @ right, matrix, atol=1e-15)
 
 
+def test_a_column_of_nearly_nothing_is_answer_enough(monkeypatch):
+    """It bounds the smallest value: no eigenvalue needs to be computed to know that it is lost."""
+    matrix = matrix_with(np.array([1.0, 0.5, 0.2]), 4, 3) * np.array([1.0, 1.0, 1e-7])
+    monkeypatch.delattr(Tridiagonal, "of")
+    assert by_squares(matrix) is None
+    assert by_squares(matrix[:3]) is None
+
+
 def test_nothing_and_equal_values():
     assert by_squares(np.zeros((4, 4))) is None
     found = by_squares(matrix_with(np.ones(8), 8, 8))
