@@ -25,7 +25,6 @@ if TYPE_CHECKING:
 Facts = dict[str, Any]
 FRAMES = 4096  # at a time: the states of a layer over a long recording need not fit in memory
 HELD_OUT = 200  # sequences whose outputs are compared across a cut
-GRID = 128  # frequencies besides those at the poles, for the errors that are recorded with a cut
 
 
 @dataclass(frozen=True, eq=False)
@@ -226,10 +225,9 @@ class Cutter:
     def _done(
         self, index: int, full: System, reduction: Reduction, stored: System, change: float
     ) -> LayerCut:
-        from ssmith.reduce import h2_error, hinf_error, hinf_norm, rounding_bound
+        from ssmith.reduce.certificate import certificate
         from ssmith.train.cuts import LayerCut
 
-        error, norm = hinf_error(full, stored, points=GRID), hinf_norm(full, points=GRID)
         return LayerCut(
             layer_name(index),
             full.order,
@@ -239,14 +237,11 @@ class Cutter:
             reason="accepted",
             singular_values=tuple(reduction.singular_values.tolist()),
             tail=reduction.tail,
-            error_bound=reduction.error_bound + rounding_bound(reduction.system, stored),
-            h2_error=h2_error(full, stored, relative=True),
-            hinf_error=error / norm if norm > 0 else math.nan,
-            gain=norm,
             stable=reduction.stable,
             clamped=reduction.clamped,
             output_error=change,
             notes=reduction.notes,
+            **certificate(full, reduction, stored),
         )
 
 

@@ -13,8 +13,9 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from ssmith.recipe import CriterionName
-from ssmith.reduce import Reduction, h2_error, hinf_error, hinf_norm, reduce_system, rounding_bound
+from ssmith.reduce import Reduction, hinf_norm, reduce_system
 from ssmith.reduce.budget import bisect_order
+from ssmith.reduce.certificate import certificate
 from ssmith.reduce.criteria import Measured
 from ssmith.system import Real, System
 from ssmith.train.batches import Loss, Outputs, parts, relative_change, some
@@ -25,7 +26,6 @@ from ssmith.train.statistics import measured
 from ssmith.train.surgery import Replaced, Snapshot, exchange, recalibrate
 
 Result = TypeVar("Result")
-GRID = 128  # frequencies besides those at the poles, for the errors that are logged with a cut
 ANSWERS = 200  # held-out sequences whose outputs are compared across a cut
 
 
@@ -44,14 +44,14 @@ class Aim:
         bound: a-priori bound of the layer's error, as a share of its largest gain. Or:
         loss_limit: held-out loss that the smallest such order is to stay within.
         gate: smallest share of the modes whose removal is worth a cut.
-        minimum_order: the layer does not go below; the cutter's own if None.
+        minimum_order: the layer does not go below.
     """
 
     order: int | None
     tolerance: float | None
     gate: float
     bound: float | None = None
-    minimum_order: int | None = None
+    minimum_order: int = 1
     loss_limit: float | None = None
 
 
@@ -62,7 +62,6 @@ class Cutter:
     model: nn.Module
     optimizer: Optimizer
     criterion: CriterionName
-    minimum_order: int
     multiple: int
     moments: Literal["carry", "keep"]
     loss_fn: Loss | None
@@ -132,7 +131,7 @@ class Cutter:
                 loss_after=self._known(loss_after),
                 output_error=relative_change(answers, self._answers(compared)),
                 notes=reduction.notes,
-                **_errors(full, reduction, layer.system()),
+                **certificate(full, reduction, layer.system()),
             )
         except BaseException:
             snapshot.restore()
@@ -181,7 +180,7 @@ class Cutter:
         snapshots: list[Snapshot] = []
         try:
             for name, order in orders.items():
-                layer, aim = layers[name], Aim(order, None, 0.0, minimum_order=1)
+                layer, aim = layers[name], Aim(order, None, 0.0)
                 if order < layer.order:
                     compute = partial(self._reduced, name, layer, aim, seen[name], batches)
                     reduction: Reduction = self.share(compute)
@@ -236,7 +235,7 @@ class Cutter:
     ) -> Aim:
         """The aim with the smallest order whose held-out loss stays within its limit."""
         assert aim.loss_limit is not None  # the caller has asked
-        lowest = min(self._minimum(aim), layer.order)
+        lowest = min(aim.minimum_order, layer.order)
 
         def loss(order: int) -> float:
             if order >= layer.order:
@@ -246,9 +245,6 @@ class Cutter:
         order = bisect_order(loss, max(aim.loss_limit, loss_before), lowest, layer.order)
         return replace(aim, order=order, loss_limit=None)
 
-    def _minimum(self, aim: Aim) -> int:
-        return self.minimum_order if aim.minimum_order is None else aim.minimum_order
-
     def _reduced(self, name: str, layer: LRU, aim: Aim, seen: Measured, batches: Sequence[Any]) -> Reduction:
         reduction = reduce_system(
             layer.system(),
@@ -257,7 +253,7 @@ class Cutter:
             order=aim.order,
             tolerance=aim.tolerance,
             bound=aim.bound,
-            min_order=self._minimum(aim),
+            min_order=aim.minimum_order,
             multiple=self.multiple,
         )
         if not self.refit or reduction.order >= layer.order:
@@ -293,17 +289,6 @@ def _verdict(loss: float, limit: float) -> tuple[bool, str]:
     if loss > limit:
         return False, f"undone: the held-out loss rose to {loss:.4g}, above the limit of {limit:.4g}"
     return True, "accepted"
-
-
-def _errors(full: System, reduction: Reduction, loaded: System) -> dict[str, float]:
-    """Measured errors of the layer as loaded, and the reduction's bound widened by what float32 moved."""
-    error, norm = hinf_error(full, loaded, points=GRID), hinf_norm(full, points=GRID)
-    return {
-        "error_bound": reduction.error_bound + rounding_bound(reduction.system, loaded),
-        "h2_error": h2_error(full, loaded, relative=True),
-        "hinf_error": error / norm if norm > 0 else math.nan,
-        "gain": norm,
-    }
 
 
 def _bound_spent(reduction: Reduction, full: System) -> float:

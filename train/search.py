@@ -52,7 +52,7 @@ def reach(goal: Goal, trials: Trials, costs: Costs) -> Trial:
     for i, n in enumerate(present):
         fixed = goal.fixed_order(i, n)
         if fixed is not None:
-            aims.append(Aim(fixed, None, 0.0) if fixed < n else None)
+            aims.append(trials.aim(fixed) if fixed < n else None)
         else:
             aims.append(Aim(None, goal.tolerance, 0.0, bound=goal.bound, minimum_order=goal.minimum(i)))
     return trials.cut(aims)

@@ -85,12 +85,16 @@ class Trials:
         """The model cut to these orders, one a layer; a layer whose order is not smaller stays."""
         if orders not in self._done:
             aims = [
-                Aim(order, None, 0.0) if order < layer.order else None
+                self.aim(order) if order < layer.order else None
                 for order, layer in zip(orders, self.network.layers, strict=True)
             ]
             trial = self._done[orders] = self.cut(aims)
             self._note(orders, trial)
         return self._done[orders]
+
+    def aim(self, order: int) -> Aim:
+        """To an order that was decided: a layer's own may be below the minimum of all."""
+        return Aim(order, None, 0.0, minimum_order=min(order, self.minimum_order))
 
     def loss(self, orders: tuple[int, ...]) -> float:
         """Held-out loss of the model cut to these orders; nan counts as infinite."""
@@ -139,7 +143,6 @@ class Trials:
             network,
             optimizer,
             self.criterion,
-            self.minimum_order,
             self.multiple,
             "keep",
             self.evidence.loss,

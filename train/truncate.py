@@ -133,7 +133,6 @@ class Truncator:
             model,
             optimizer,
             criterion,
-            goal.minimum_order,
             goal.multiple,
             moments,
             loss_fn,

@@ -16,9 +16,14 @@ from tests.train import finished
 
 @pytest.fixture(scope="module")
 def trials():
+    return floored(1)
+
+
+def floored(minimum):
+    """Trials of a model whose layers go no lower, as long as nothing else is said about one."""
     bundle = finished.bundle()
     evidence = Evidence.gather(bundle, finished.recipe())
-    return Trials(evidence.network(bundle), evidence, "task-aware")
+    return Trials(evidence.network(bundle), evidence, "task-aware", minimum_order=minimum)
 
 
 def costs(kind):
@@ -45,6 +50,8 @@ def test_layers_with_settings_of_their_own(trials):
     floor = {0: LayerSettings(minimum_order=9)}
     orders = reach(Goal(tolerance=0.5, layers=floor), trials, costs).network.orders
     assert orders[0] == 9 > orders[1]
+    lower = Goal(order=6, minimum_order=6, layers={1: LayerSettings(order=3, minimum_order=2)})
+    assert reach(lower, floored(6), costs).network.orders == (6, 3)
     with pytest.raises(InputError, match=r"names layer 5"):
         reach(Goal(order=4, layers={5: LayerSettings(order=2)}), trials, costs)
 
