@@ -22,7 +22,7 @@ class LayerCut:
         tail: Σσ of what was (or would have been) dropped.
         error_bound: bound of the H∞ error of the layer as loaded, float32 included; nan where none holds.
         h2_error: measured relative H2 error of the layer's system, float32 rounding included.
-        hinf_error: measured relative H∞ error, likewise; a lower bound, from a frequency grid.
+        hinf_error: measured relative H∞ error, likewise; from a grid, so a peak may be a little higher.
         gain: largest gain ‖G‖∞ of the layer before the cut, from that grid.
         stable: every pole came out inside the unit circle by itself.
         clamped: how many did not and were moved inside.
