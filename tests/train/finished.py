@@ -93,7 +93,7 @@ def _bundle(task: str, seed: int) -> Bundle:
     return freeze(
         network,
         name="waves",
-        task=task,
+        task=settings.task,
         inputs=splits.inputs,
         outputs=splits.outputs,
         golden_inputs=[GoldenInput(f"validation_{i}", splits.validation.inputs[i]) for i in range(2)],
