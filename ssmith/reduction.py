@@ -151,6 +151,7 @@ def reduce_bundle(source: Path, target: Path | None, options: Options, *, quiet:
         "bundle": str(target),
         "bytes": f"{bytes_before} -> {target.stat().st_size}",
         **_known(reduced.facts),
+        **_left_out(bundle),
         "cuts": [_cut(row) for row in reduced.cuts],
         **({"probes": [_known(probe) for probe in reduced.probes]} if len(reduced.probes) > 1 else {}),
     }
@@ -247,6 +248,14 @@ def _goal(options: Options) -> Goal:
 
 def _criterion(options: Options) -> CriterionName | None:
     return next((name for name in CRITERIA if name == options.criterion), None)
+
+
+def _left_out(bundle: Bundle) -> Facts:
+    """The other orders of a bundle that had several: only its main model is cut."""
+    others = ", ".join(map(str, bundle.orders[1:]))
+    return (
+        {"left_out": f"the models of order {others} in the bundle; its main model was cut"} if others else {}
+    )
 
 
 def _cut(row: Mapping[str, Any]) -> Facts:

@@ -195,3 +195,15 @@ def test_a_damaged_bundle_is_refused(tmp_path):
     (tmp_path / "m.ssm").write_bytes(np.random.default_rng(0).bytes(100))
     with pytest.raises(InputError, match="not a usable bundle"):
         reduce_bundle(tmp_path / "m.ssm", None, Options(order=1))
+
+
+def test_the_other_orders_of_a_bundle_are_left_out_aloud(tmp_path):
+    several = tmp_path / "several.ssm"
+    bundle = random_bundle(np.random.default_rng(2), orders=(6,))
+    smaller = tmp_path / "smaller.ssm"
+    bundle.write(several)
+    reduce_bundle(several, smaller, Options(order=3), quiet=True)
+    bundle.with_variants([Bundle.read(smaller)]).write(several)
+    facts = reduce_bundle(several, smaller, Options(order=2), quiet=True)
+    assert facts["left_out"].startswith("the models of order 3 ")
+    assert Bundle.read(smaller).orders == (2,)
