@@ -17,7 +17,7 @@ from ssmith.train.data_idx import LARGEST, idx_splits, read_idx
 from tests.idx_files import PARTS, idx_bytes, write_idx, write_image_set
 
 images = arrays(np.uint8, array_shapes(min_dims=3, max_dims=3, max_side=5))
-OFFICIAL = data_folder("smnist")  # before any test moves the cache
+FETCHED = data_folder("smnist")  # before any test moves the cache
 same_folder = settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
 
 
@@ -126,9 +126,9 @@ def test_what_is_not_there_is_said_with_the_command_that_gets_it(tmp_path, monke
         idx_splits(name, None, seed=0, period_s=None)
 
 
-@pytest.mark.skipif(not OFFICIAL.is_dir(), reason="MNIST is not fetched: ssmith fetch smnist")
+@pytest.mark.skipif(not FETCHED.is_dir(), reason="MNIST is not fetched: ssmith fetch smnist")
 def test_the_official_files_are_what_the_literature_says():
-    splits = idx_splits("smnist", OFFICIAL, seed=0, period_s=None)
+    splits = idx_splits("smnist", FETCHED, seed=0, period_s=None)
     assert [len(part) for part in (splits.train, splits.validation, splits.test)] == [54_000, 6_000, 10_000]
     assert {u.shape for u in splits.test.inputs} == {(784, 1)}
     np.testing.assert_allclose([splits.input_mean[0], splits.input_std[0]], [0.1307, 0.3081], atol=5e-4)
