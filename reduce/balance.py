@@ -16,7 +16,7 @@ from ssmith.errors import InputError
 from ssmith.reduce.cut import Balanced, Cut, balance, find_cut, modes_needed
 from ssmith.reduce.extent import Extent
 from ssmith.reduce.factors import gramian_factors
-from ssmith.reduce.hankel import tails
+from ssmith.reduce.hankel import dropped
 from ssmith.reduce.modal import input_output_ratio, normalised
 from ssmith.reduce.reduction import Reduction as Reduction
 from ssmith.reduce.reduction import reduced, unchanged
@@ -110,7 +110,7 @@ def _assemble(
 ) -> Reduction:
     q, form = cut.real_order, normalised(cut.form, input_output_ratio(system))
     modes = form.lam.shape[0]
-    tail, weight = float(tails(balanced.sigma)[q]), tails(balanced.sigma, 1 if exact else 2)
+    tail, spent = dropped(balanced.sigma, q, 1 if exact else 2)
     bound = 2.0 * (tail + (balanced.sigma.size - q) * balanced.rounding)
     few = f"{modes} of {budget} modes used: the system has no more, or no larger order is sound"
     return reduced(
@@ -125,7 +125,7 @@ def _assemble(
         singular_values=balanced.sigma,
         error_bound=bound if exact and not cut.clamped else math.nan,
         tail=tail,
-        spent=float(weight[q] / weight[0]) if weight[0] > 0.0 else 0.0,
+        spent=spent,
         clamped=cut.clamped,
         notes=(few,) if modes < budget else (),
     )

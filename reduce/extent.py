@@ -57,6 +57,12 @@ class Extent:
         """Modes as they are stored: at least the minimum, rounded up to the multiple."""
         return -(-max(modes, self.min_order) // self.multiple) * self.multiple
 
+    def modes(self, system: System, sigma: Real, slack: float) -> int:
+        """Modes to keep where each holds two of the values and Σσ bounds the error; see `real_order`."""
+        if self.order is not None:
+            return int(self.order)
+        return -(-self.real_order(system, sigma, 1, 1.0, slack) // 2)
+
     def real_order(
         self, system: System, sigma: Real, power: Literal[1, 2], factor: float, slack: float
     ) -> int:

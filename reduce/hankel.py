@@ -69,6 +69,12 @@ def tails(sigma: Real, power: int = 1) -> Real:
     return np.concatenate([np.cumsum(sigma[::-1] ** power)[::-1], [0.0]])
 
 
+def dropped(sigma: Real, order: int, power: Literal[1, 2]) -> tuple[float, float]:
+    """What a cut after the first `order` values leaves out: Σσ of it, and its share of the whole Σσ^power."""
+    weight = tails(sigma, power)
+    return float(tails(sigma)[order]), float(weight[order] / weight[0]) if weight[0] > 0.0 else 0.0
+
+
 def order_for_tolerance(sigma: Real, tolerance: float, power: Literal[1, 2] = 1) -> int:
     r"""Smallest real order q that drops at most a fraction of the spectrum.
 

@@ -12,7 +12,7 @@ import scipy.linalg
 from ssmith.reduce.cut import stabilised
 from ssmith.reduce.extent import Extent
 from ssmith.reduce.factors import EPS, cauchy_factor
-from ssmith.reduce.hankel import tails
+from ssmith.reduce.hankel import dropped
 from ssmith.reduce.modal import DiagonalForm
 from ssmith.reduce.planar import require_single
 from ssmith.reduce.reduction import NOTHING_TO_BALANCE, Reduction, reduced, unchanged
@@ -42,11 +42,7 @@ def complex_truncation(system: System, extent: Extent) -> Reduction:
     rounding = float(EPS * np.linalg.norm(np.abs(see).T @ np.abs(reach)))
     rank = int(np.count_nonzero(values > rounding))
     sigma = np.repeat(np.pad(values[:rank], (0, system.order - rank)), 2)
-    if extent.order is not None:
-        modes = int(extent.order)
-    else:
-        modes = -(-extent.real_order(system, sigma, 1, 1.0, 2.0 * system.order * rounding) // 2)
-    slots = extent.slots(modes)
+    slots = extent.slots(extent.modes(system, sigma, 2.0 * system.order * rounding))
     if slots >= system.order:
         return unchanged(system, sigma, f"nothing to cut: {slots} of {system.order} modes stay")
     if rank == 0:
@@ -57,8 +53,7 @@ def complex_truncation(system: System, extent: Extent) -> Reduction:
     if form is None:
         return unchanged(system, sigma, f"skipped: the truncation to {r} modes has no diagonal form")
     form, clamped = stabilised(form)
-    sums = tails(sigma)
-    tail, total = float(sums[2 * r]), float(sums[0])
+    tail, spent = dropped(sigma, 2 * r, 1)
     return reduced(
         system,
         form,
@@ -67,7 +62,7 @@ def complex_truncation(system: System, extent: Extent) -> Reduction:
         singular_values=sigma,
         error_bound=tail + 2.0 * (system.order - r) * rounding if not clamped else np.nan,
         tail=tail,
-        spent=tail / total if total > 0.0 else 0.0,
+        spent=spent,
         clamped=clamped,
     )
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from ssmith.reduce.extent import Extent
-from ssmith.reduce.hankel import tails
+from ssmith.reduce.hankel import dropped
 from ssmith.reduce.modal import DiagonalForm
 from ssmith.reduce.planar import require_single
 from ssmith.reduce.reduction import Reduction, reduced, unchanged
@@ -39,16 +39,11 @@ def modal_truncation(system: System, extent: Extent) -> Reduction:
     gains = mode_gains(system)
     ranked = np.argsort(-gains, kind="stable")
     sigma = 0.5 * np.repeat(gains[ranked], 2)
-    if extent.order is not None:
-        modes = int(extent.order)
-    else:
-        modes = -(-extent.real_order(system, sigma, 1, 1.0, 0.0) // 2)
-    slots = extent.slots(modes)
+    slots = extent.slots(extent.modes(system, sigma, 0.0))
     if slots >= system.order:
         return unchanged(system, sigma, f"nothing to cut: {slots} of {system.order} modes stay")
     kept = np.sort(ranked[:slots])
-    sums = tails(sigma)
-    tail, total = float(sums[2 * slots]), float(sums[0])
+    tail, spent = dropped(sigma, 2 * slots, 1)
     return reduced(
         system,
         _selected(system, kept),
@@ -57,7 +52,7 @@ def modal_truncation(system: System, extent: Extent) -> Reduction:
         singular_values=sigma,
         error_bound=tail,
         tail=tail,
-        spent=tail / total if total > 0.0 else 0.0,
+        spent=spent,
     )
 
 
