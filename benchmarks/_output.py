@@ -2,13 +2,32 @@
 
 from __future__ import annotations
 
+import argparse
 import json
 import sys
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 Rows = list[dict[str, Any]]
+
+
+def arguments(description: str | None, seeds: int, tasks: Sequence[str] = ()) -> argparse.Namespace:
+    """The command line of a benchmark over seeds: --seeds, --out, and --tasks where there are several."""
+    parser = argparse.ArgumentParser(
+        description=description, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--seeds", type=int, default=seeds)
+    if tasks:
+        parser.add_argument("--tasks", nargs="*", default=list(tasks))
+    parser.add_argument("--out", type=Path)
+    return parser.parse_args()
+
+
+def versions() -> dict[str, str]:
+    """Of the packages that figures depend on."""
+    return {name: version(name) for name in ("torch", "numpy", "scipy")}
 
 
 def keep(document: dict[str, Any], out: Path | None) -> None:

@@ -13,16 +13,13 @@ Killed, it goes on; full networks are kept in runs/benchmarks.
 
 from __future__ import annotations
 
-import argparse
 import json
 import statistics
 import sys
-from importlib.metadata import version
-from pathlib import Path
 from typing import Any
 
 import torch
-from _output import keep, publish
+from _output import arguments, keep, publish, versions
 from _trained import CPU, TASKS, Trained, cut_to, trained
 
 from ssmith.reduce.criteria import CRITERIA
@@ -103,15 +100,9 @@ TASK_HIGHER = {"digits": True, "flexjoint": False, "smnist": True}
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("--seeds", type=int, default=5)
-    parser.add_argument("--tasks", nargs="*", default=list(TASKS))
-    parser.add_argument("--out", type=Path)
-    options = parser.parse_args()
+    options = arguments(__doc__, seeds=5, tasks=list(TASKS))
     torch.set_num_threads(1)
-    key = {"versions": {name: version(name) for name in ("torch", "numpy", "scipy")}}
+    key = {"versions": versions()}
     earlier = json.loads(options.out.read_text()) if options.out is not None and options.out.exists() else {}
     rows = earlier.get("rows", []) if earlier.items() >= key.items() else []
     for task in options.tasks:

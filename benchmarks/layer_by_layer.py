@@ -2,19 +2,16 @@
 
 Digits with 2 and 4 blocks of 64 states, cut after training to 16, 8 and 4 states a layer, not trained on.
 
-    python benchmarks/layer_by_layer.py --seeds 5 --out benchmarks/results/layer_by_layer.json
+    python benchmarks/layer_by_layer.py --seeds 3 --out benchmarks/results/layer_by_layer.json
 """
 
 from __future__ import annotations
 
-import argparse
 import statistics
-from importlib.metadata import version
-from pathlib import Path
 from typing import Any
 
 import torch
-from _output import Rows, by_seed
+from _output import Rows, arguments, by_seed, versions
 from _trained import CPU, Trained, cut_to, trained
 
 from ssmith.reduce import reduce_system
@@ -66,15 +63,9 @@ def document(rows: Rows) -> dict[str, Any]:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("--seeds", type=int, default=5)
-    parser.add_argument("--out", type=Path)
-    options = parser.parse_args()
+    options = arguments(__doc__, seeds=3)
     torch.set_num_threads(1)
-    key = {"versions": {name: version(name) for name in ("torch", "numpy", "scipy")}}
-    by_seed(range(options.seeds), measure, document, key, options.out)
+    by_seed(range(options.seeds), measure, document, {"versions": versions()}, options.out)
 
 
 if __name__ == "__main__":

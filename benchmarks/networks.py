@@ -8,14 +8,11 @@ cuts), and from scratch at that size; paired by seed.
 
 from __future__ import annotations
 
-import argparse
 import statistics
-from importlib.metadata import version
-from pathlib import Path
 from typing import Any
 
 import torch
-from _output import Rows, by_seed
+from _output import Rows, arguments, by_seed, versions
 from _trained import trained
 
 NETWORKS: dict[str, dict[str, Any]] = {
@@ -57,15 +54,9 @@ def document(rows: Rows) -> dict[str, Any]:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("--seeds", type=int, default=3)
-    parser.add_argument("--out", type=Path)
-    options = parser.parse_args()
+    options = arguments(__doc__, seeds=3)
     torch.set_num_threads(1)
-    key = {"versions": {name: version(name) for name in ("torch", "numpy", "scipy")}}
-    by_seed(range(options.seeds), measure, document, key, options.out)
+    by_seed(range(options.seeds), measure, document, {"versions": versions()}, options.out)
 
 
 if __name__ == "__main__":

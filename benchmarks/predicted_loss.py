@@ -12,15 +12,13 @@ draws benchmarks/results/predicted_loss.svg beside it.
 
 from __future__ import annotations
 
-import argparse
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import scipy.stats
 import torch
-from _output import publish
+from _output import arguments, publish, versions
 from _trained import CPU, TASKS, Trained, trained
 
 from ssmith.reduce import reduce_system
@@ -112,17 +110,10 @@ def draw(rows: list[dict[str, Any]], path: Path) -> None:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("--seeds", type=int, default=3)
-    parser.add_argument("--tasks", nargs="*", default=list(TASKS))
-    parser.add_argument("--out", type=Path)
-    options = parser.parse_args()
+    options = arguments(__doc__, seeds=3, tasks=list(TASKS))
     torch.set_num_threads(1)
     rows = [row for task in options.tasks for seed in range(options.seeds) for row in measure(task, seed)]
-    versions = {name: version(name) for name in ("torch", "numpy", "scipy")}
-    publish({"versions": versions, "found": summary(rows), "rows": rows}, options.out)
+    publish({"versions": versions(), "found": summary(rows), "rows": rows}, options.out)
     if options.out is not None:
         draw(rows, options.out.with_suffix(".svg"))
 

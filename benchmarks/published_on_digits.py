@@ -11,15 +11,13 @@ one deviation.
 
 from __future__ import annotations
 
-import argparse
 import statistics
 import tempfile
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 import torch
-from _output import Rows, by_seed
+from _output import Rows, arguments, by_seed, versions
 
 from ssmith.recipe import Recipe
 from ssmith.reduce import reduce_system
@@ -98,15 +96,9 @@ def document(rows: Rows) -> dict[str, Any]:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("--seeds", type=int, default=6)
-    parser.add_argument("--out", type=Path)
-    options = parser.parse_args()
+    options = arguments(__doc__, seeds=6)
     torch.set_num_threads(1)
-    key = {"versions": {name: version(name) for name in ("torch", "numpy", "scipy")}}
-    by_seed(range(options.seeds), measure, document, key, options.out)
+    by_seed(range(options.seeds), measure, document, {"versions": versions()}, options.out)
 
 
 if __name__ == "__main__":

@@ -16,7 +16,7 @@ FOLDER = Path(__file__).parent
 
 def main() -> int:
     wanted = sys.argv[1:]
-    scripts = sorted(p for p in FOLDER.glob("*.py") if p.stem not in ("run_all", "_output"))
+    scripts = sorted(p for p in FOLDER.glob("*.py") if p.stem != "run_all" and p.stem[0] != "_")
     failed = []
     for script in scripts:
         if wanted and not any(word in script.stem for word in wanted):

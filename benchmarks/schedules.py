@@ -1,6 +1,6 @@
 """When should the cuts happen? Schedules and windows, paired by seed, full training each.
 
-    python benchmarks/schedules.py --seeds 5 --out benchmarks/results/schedules.json
+    python benchmarks/schedules.py --seeds 3 --out benchmarks/results/schedules.json
 
 For each task (digits to 8 of 64 states, flexjoint to 4 of 32 in 600 steps) and seed: the full network, and
 the same training with every schedule. The default is chosen by the validation figures; test figures are
@@ -9,14 +9,11 @@ reported. Killed, it goes on.
 
 from __future__ import annotations
 
-import argparse
 import statistics
-from importlib.metadata import version
-from pathlib import Path
 from typing import Any
 
 import torch
-from _output import publish
+from _output import arguments, publish, versions
 from _trained import trained
 
 ORDERS = {"digits": 8, "flexjoint": 4}
@@ -63,16 +60,10 @@ def summary(rows: list[dict[str, Any]]) -> dict[str, Any]:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("--seeds", type=int, default=5)
-    parser.add_argument("--out", type=Path)
-    options = parser.parse_args()
+    options = arguments(__doc__, seeds=3)
     torch.set_num_threads(1)
     rows = [measure(task, seed) for task in ORDERS for seed in range(options.seeds)]
-    versions = {name: version(name) for name in ("torch", "numpy", "scipy")}
-    publish({"versions": versions, **summary(rows), "rows": rows}, options.out)
+    publish({"versions": versions(), **summary(rows), "rows": rows}, options.out)
 
 
 if __name__ == "__main__":

@@ -38,7 +38,6 @@ import sys
 import time
 from concurrent.futures import ProcessPoolExecutor
 from functools import partial
-from importlib.metadata import version
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -46,7 +45,7 @@ from typing import Any
 import numpy as np
 import scipy.stats
 import torch
-from _output import publish
+from _output import publish, versions
 
 from ssmith.recipe import Recipe
 from ssmith.reduce import reduce_system
@@ -321,7 +320,7 @@ def main() -> None:
         "steps": options.steps,
         "machine": f"{os.cpu_count()} CPUs, {platform.processor() or platform.machine()}",
         "accelerator": options.accelerator,
-        "versions": {name: version(name) for name in ("torch", "numpy", "scipy")},
+        "versions": versions(),
     }
     if options.tune:
         publish({**document, **tune(options.steps, options.accelerator, options.runs)}, options.out)

@@ -9,14 +9,11 @@ full network trained on for as long, so that more training is not mistaken for a
 
 from __future__ import annotations
 
-import argparse
 import statistics
-from importlib.metadata import version
-from pathlib import Path
 from typing import Any
 
 import torch
-from _output import Rows, by_seed
+from _output import Rows, arguments, by_seed, versions
 from _trained import CPU, cut_to, trained
 
 from ssmith.train.distill import Teacher
@@ -62,15 +59,9 @@ def document(rows: Rows) -> dict[str, Any]:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("--seeds", type=int, default=5)
-    parser.add_argument("--out", type=Path)
-    options = parser.parse_args()
+    options = arguments(__doc__, seeds=5)
     torch.set_num_threads(1)
-    key = {"order": ORDER, "versions": {name: version(name) for name in ("torch", "numpy", "scipy")}}
-    by_seed(range(options.seeds), measure, document, key, options.out)
+    by_seed(range(options.seeds), measure, document, {"order": ORDER, "versions": versions()}, options.out)
 
 
 if __name__ == "__main__":
