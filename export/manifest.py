@@ -6,12 +6,21 @@ import importlib.metadata
 import platform
 from collections.abc import Iterable
 from pathlib import Path
+from typing import Literal
 
 from ssmith import __version__
 from ssmith.bundle import Bundle
 from ssmith.errors import InputError
 from ssmith.files import sha256, write_atomic
-from ssmith.runtime.artifacts import ENGINE, MANIFEST, Artifact, Kind, Manifest, Variant
+from ssmith.runtime.artifacts import (
+    ENGINE,
+    MANIFEST,
+    Artifact,
+    Kind,
+    Manifest,
+    Variant,
+    integer_name,
+)
 
 _HOW: dict[Kind, str] = {
     "onnx-step": "one frame a call, states as inputs and outputs, built from the op list",
@@ -23,13 +32,16 @@ _HOW: dict[Kind, str] = {
 }
 
 
-def write_manifest(bundle: Bundle, folder: Path, paths: Iterable[Path]) -> Manifest:
+def write_manifest(
+    bundle: Bundle, folder: Path, paths: Iterable[Path], *, activation_bits: Literal[8, 16] = 16
+) -> Manifest:
     """Describe the files that the exporters wrote, and write ``manifest.json`` beside them.
 
     Args:
         bundle: the model they were made from; its variants are listed, and lie in folders of their own.
         folder: the artifact folder.
         paths: the files, all inside ``folder``.
+        activation_bits: of the int8 files among them.
 
     Returns:
         What was written.
@@ -37,7 +49,10 @@ def write_manifest(bundle: Bundle, folder: Path, paths: Iterable[Path]) -> Manif
     Raises:
         InputError: a file is missing, outside the folder or of no known kind.
     """
-    files = tuple(_describe(folder, path) for path in paths)
+    int8 = integer_name(bundle.name)
+    files = tuple(
+        _describe(folder, path, activation_bits if is_named(path, int8) else None) for path in paths
+    )
     manifest = Manifest(
         name=bundle.name,
         bundle_sha256=bundle.sha256,
@@ -69,12 +84,23 @@ def kind_of(path: Path) -> Kind:
     raise InputError(f"{path} is of no kind an artifact folder holds (.c .h .ssmc .step.onnx .sequence.onnx)")
 
 
-def _describe(folder: Path, path: Path) -> Artifact:
+def is_named(path: Path, name: str) -> bool:
+    """Whether a file belongs to the model of this name: ``NAME.c``, ``NAME_weights.h`` and the like."""
+    return path.name.partition(".")[0] in (name, f"{name}_weights")
+
+
+def _describe(folder: Path, path: Path, activation_bits: Literal[8, 16] | None) -> Artifact:
     kind = kind_of(path)
     try:
         relative = path.resolve().relative_to(folder.resolve()).as_posix()
         return Artifact(
-            path=relative, kind=kind, bytes=path.stat().st_size, sha256=sha256(path), how=_HOW[kind]
+            path=relative,
+            kind=kind,
+            precision="float32" if activation_bits is None else "int8",
+            activation_bits=activation_bits,
+            bytes=path.stat().st_size,
+            sha256=sha256(path),
+            how=_HOW[kind],
         )
     except (OSError, ValueError) as error:
         raise InputError(f"{path} is not a file in the artifact folder {folder}: {error}") from error

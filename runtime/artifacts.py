@@ -15,6 +15,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 
 from ssmith.errors import InputError, first_problem
 from ssmith.files import sha256
+from ssmith.recipe import ArtifactPrecision
 
 MANIFEST = "manifest.json"
 ENGINE = ("ssm.h", "ssm.c")  # runs .ssmc files
@@ -29,7 +30,8 @@ class Artifact(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
     path: str  # relative, with forward slashes
     kind: Kind
-    precision: Literal["float32"] = "float32"
+    precision: ArtifactPrecision = "float32"
+    activation_bits: Literal[8, 16] | None = None  # of an int8 model; None for float32
     bytes: int = Field(ge=0)
     sha256: str = Field(pattern=r"^[0-9a-f]{64}$")
     how: str  # one sentence: how the file was made
@@ -64,10 +66,15 @@ class Manifest(BaseModel):
     toolchain: dict[str, str] = {}
     variants: tuple[Variant, ...] = Field(default=(), max_length=64)
 
-    def first(self, *kinds: Kind) -> Artifact | None:
-        """The first file of one of these kinds, kinds in order of preference."""
-        found = (file for kind in kinds for file in self.files if file.kind == kind)
-        return next(found, None)
+    def first(self, *kinds: Kind, precision: ArtifactPrecision = "float32") -> Artifact | None:
+        """The first file of one of these kinds and this precision, kinds in order of preference."""
+        fitting = [file for file in self.files if file.precision == precision]
+        return next((file for kind in kinds for file in fitting if file.kind == kind), None)
+
+
+def integer_name(name: str) -> str:
+    """What the int8 form of the model ``name`` is called: its files, functions and macros."""
+    return f"{name}_int8"
 
 
 def read_manifest(folder: Path) -> Manifest:

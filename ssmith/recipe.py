@@ -18,6 +18,7 @@ Fraction = Annotated[float, Field(ge=0, le=1)]
 CriterionName = Literal["task-aware", "empirical", "weighted", "gradient", "exact", "modal", "complex"]
 Schedule = Literal["window", "once", "gradual", "plateau"]
 CostKind = Literal["states", "parameters", "macs", "bytes"]
+ArtifactPrecision = Literal["float32", "int8"]
 
 
 class _Settings(BaseModel):
@@ -197,8 +198,19 @@ class CompareSettings(_Settings):
 class ExportSettings(_Settings):
     """What is written into artifacts/."""
 
-    formats: tuple[Literal["onnx", "c99"], ...] = ("onnx", "c99")
+    formats: tuple[Literal["onnx", "c99"], ...] = Field(default=("onnx", "c99"), min_length=1)
+    precisions: tuple[ArtifactPrecision, ...] = Field(default=("float32", "int8"), min_length=1)
+    activation_bits: Literal[8, 16] = 16  # of int8, whose weights have 8
     opset: Literal[18, 20] = 20
+
+    @model_validator(mode="after")
+    def _something_to_write(self) -> Self:
+        if "float32" not in self.precisions and "c99" not in self.formats:
+            raise ValueError(
+                'int8 is written as C99 only, so nothing would be exported; add "c99" to formats or'
+                ' "float32" to precisions'
+            )
+        return self
 
 
 class BenchSettings(_Settings):

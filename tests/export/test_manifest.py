@@ -30,6 +30,19 @@ def test_what_is_written_is_read_back_and_true(bundle, tmp_path):
     assert "onnx" not in manifest.toolchain
 
 
+def test_the_integer_form_is_told_by_its_name(bundle, tmp_path):
+    names = ("net.c", "net.ssmc", "net_int8.c", "net_int8.ssmc", "net_int8.h", "net_int8_weights.h")
+    for name in names:
+        (tmp_path / name).write_text(name)
+    manifest = write_manifest(bundle, tmp_path, [tmp_path / name for name in names], activation_bits=8)
+    assert read_manifest(tmp_path) == manifest
+    told = {file.path: (file.precision, file.activation_bits) for file in manifest.files}
+    assert told == dict.fromkeys(names[:2], ("float32", None)) | dict.fromkeys(names[2:], ("int8", 8))
+    assert manifest.first("ssmc", "c-source").path == "net.ssmc"
+    assert manifest.first("ssmc", "c-source", precision="int8").path == "net_int8.ssmc"
+    assert manifest.first("onnx-step", precision="int8") is None
+
+
 def test_equal_files_give_equal_bytes(bundle, tmp_path):
     for place in ("a", "b"):
         write_manifest(bundle, tmp_path / place, c99.lower(bundle, tmp_path / place))
