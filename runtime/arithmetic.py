@@ -29,6 +29,8 @@ _ONE = np.float32(1.0)
 _HALF = np.float32(0.5)
 _ROUND = np.float32(12582912.0)  # 1.5 * 2**23: adding it rounds to an integer, nearest even
 _MAGNITUDE = np.int32(0x7FFFFFFF)
+_MAGNITUDE32 = np.uint32(0x7FFFFFFF)
+_FLUSH_BELOW = np.uint32(0x0F800000)  # bits of 2**-96
 _EXP_CLAMP = np.int32(0x42AE0000)  # 87.0f
 _GELU_CLAMP = np.int32(0x414C0000)  # 12.75f
 _EXP_TERMS = [
@@ -97,6 +99,19 @@ def rsqrt32(x: Float32) -> Float32:
     return y
 
 
+def flush32(x: Float32) -> Float32:
+    """x, or +0 where |x| < 2⁻⁹⁶, as bits: a decaying state never becomes subnormal. NaN passes."""
+    bits = x.view(np.uint32)
+    small = ((bits & _MAGNITUDE32) - _FLUSH_BELOW) >> np.uint32(31)  # 1 where the difference is negative
+    kept: Float32 = (bits & (small - np.uint32(1))).view(np.float32)
+    return kept
+
+
+def flush64(x: Float64) -> Float64:
+    """The input: float64 has no threshold."""
+    return x
+
+
 def sigmoid64(x: Float64) -> Float64:
     """1 / (1 + exp(-x)) without overflow."""
     e = np.exp(-np.abs(x))
@@ -135,9 +150,10 @@ class Arithmetic:
     sigmoid: Callable[..., Real]
     gelu: Callable[..., Real]
     rsqrt: Callable[..., Real]
+    flush: Callable[..., Real]
 
 
 ARITHMETIC = {
-    "float64": Arithmetic(np.float64, sigmoid64, gelu64, rsqrt64),
-    "float32": Arithmetic(np.float32, sigmoid32, gelu32, rsqrt32),
+    "float64": Arithmetic(np.float64, sigmoid64, gelu64, rsqrt64, flush64),
+    "float32": Arithmetic(np.float32, sigmoid32, gelu32, rsqrt32, flush32),
 }

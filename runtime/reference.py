@@ -87,7 +87,8 @@ def layer_states(
     inputs, after = run(before, tensors, block, earlier)
     after[layer.state] = (state or {}).get(layer.state, own)
     drive = inputs @ tensors[layer.B].astype(np.float64).T
-    return _scan(tensors[layer.lam].astype(np.float64), drive, after, layer.state), after
+    lam = tensors[layer.lam].astype(np.float64)
+    return _scan(lam, drive, after, layer.state, ARITHMETIC["float64"]), after
 
 
 def initial_state(ops: Sequence[Op], tensors: Tensors, inputs: int, dtype: type[np.floating]) -> State:
@@ -114,7 +115,7 @@ def _run_chunk(ops: Sequence[Op], tensors: Tensors, v: Real, state: State, arith
         elif isinstance(op, LayerNorm):
             v = _layernorm(v, weight(op.scale), weight(op.shift), op.eps, arithmetic)
         elif isinstance(op, SSM):
-            y = _scan(weight(op.lam), _linear(v, weight(op.B), None), state, op.state)
+            y = _scan(weight(op.lam), _linear(v, weight(op.B), None), state, op.state, arithmetic)
             y = _linear(y, weight(op.C), None)
             v = y if op.D is None else y + weight(op.D) * v
         elif isinstance(op, Gate):
@@ -125,7 +126,7 @@ def _run_chunk(ops: Sequence[Op], tensors: Tensors, v: Real, state: State, arith
         elif isinstance(op, Add):
             v = v + slots[op.slot]
         elif isinstance(op, Pool):
-            v = _pool(v, op, state)
+            v = _pool(v, op, state, arithmetic)
         else:
             v = arithmetic.gelu(v)
     return v
@@ -150,8 +151,8 @@ def _layernorm(v: Real, scale: Real, shift: Real, eps: float, arithmetic: Arithm
     return centred * arithmetic.rsqrt(variance + arithmetic.dtype(eps)) * scale + shift
 
 
-def _scan(lam: Real, drive: Real, state: State, name: str) -> Real:
-    """Recurrence x ← λ x + drive over time: (T, 2N) → all states (T, 2N); the last one is kept."""
+def _scan(lam: Real, drive: Real, state: State, name: str, arithmetic: Arithmetic) -> Real:
+    """Recurrence x ← flush(λ x + drive) over time: (T, 2N) → all states (T, 2N); the last one is kept."""
     re, im = lam
     n = len(re)
     states = np.empty_like(drive)
@@ -161,17 +162,18 @@ def _scan(lam: Real, drive: Real, state: State, name: str) -> Real:
         x = states[t]
         x[:n] = (re * xr - im * xi) + d[:n]
         x[n:] = (re * xi + im * xr) + d[n:]
+        x[:] = arithmetic.flush(x)
     state[name] = x.copy()
     return states
 
 
-def _pool(v: Real, op: Pool, state: State) -> Real:
-    """Running average s ← decay s + v, w ← decay w + 1, y = s / w, frame by frame."""
+def _pool(v: Real, op: Pool, state: State, arithmetic: Arithmetic) -> Real:
+    """Running average s ← flush(decay s + v), w ← decay w + 1, y = s / w, frame by frame."""
     decay = v.dtype.type(op.decay)
     total, count = state[op.sum], state[op.count]
     y = np.empty_like(v)
     for t, frame in enumerate(v):
-        total = decay * total + frame
+        total = arithmetic.flush(decay * total + frame)
         count = decay * count + v.dtype.type(1)
         y[t] = total / count
     state[op.sum], state[op.count] = total, count

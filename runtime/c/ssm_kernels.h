@@ -104,14 +104,23 @@ static inline float ssm_float(int32_t i)
     return x;
 }
 
-/* 1 if none of x (n) is NaN or infinite */
+/* 1 if none of x (n) is NaN or infinite; looks at all of them, so that the time is always the same */
 static inline int ssm_all_finite(const float *x, size_t n)
 {
+    uint32_t seen = 0;
     size_t i;
-    for (i = 0; i < n; i++)
-        if ((ssm_bits(x[i]) & 0x7f800000) == 0x7f800000)
-            return 0;
-    return 1;
+    for (i = 0; i < n; i++) /* an exponent of all ones carries into the sign bit */
+        seen |= ((uint32_t)ssm_bits(x[i]) & 0x7fffffffu) + 0x00800000u;
+    return seen >> 31 == 0;
+}
+
+/* x, or 0 where |x| < 2^-96: what decays stays far above the subnormal numbers, which cost some
+   processors a hundred cycles each. Numbers are compared as integers, NaN passes. */
+static inline float ssm_flush(float x)
+{
+    const uint32_t b = (uint32_t)ssm_bits(x);
+    const uint32_t below = ((b & 0x7fffffffu) - 0x0f800000u) >> 31; /* 1 where the difference is negative */
+    return ssm_float((int32_t)(b & (below - 1u)));
 }
 
 /* min(|x|, limit), limit as bits */
@@ -359,7 +368,7 @@ SSM_KERNEL void ssm_layernorm(float *SSM_RESTRICT v, const float *SSM_RESTRICT s
     }
 }
 
-/* state = lam state + v, frame by frame; each frame's state replaces it in v.
+/* state = flush(lam state + v), frame by frame; each frame's state replaces it in v.
    state (2N), lam (2, N), v (T, 2N), all planar: N real parts, then N imaginary parts. */
 SSM_KERNEL void ssm_scan(float *SSM_RESTRICT state, const float *SSM_RESTRICT lam,
                          float *SSM_RESTRICT v, size_t T, size_t N)
@@ -369,8 +378,8 @@ SSM_KERNEL void ssm_scan(float *SSM_RESTRICT state, const float *SSM_RESTRICT la
         for (i = 0; i < N; i++) {
             const float re = lam[i] * state[i] - lam[N + i] * state[N + i] + v[i];
             const float im = lam[i] * state[N + i] + lam[N + i] * state[i] + v[N + i];
-            v[i] = state[i] = re;
-            v[N + i] = state[N + i] = im;
+            v[i] = state[i] = ssm_flush(re);
+            v[N + i] = state[N + i] = ssm_flush(im);
         }
 }
 
@@ -409,7 +418,7 @@ SSM_KERNEL void ssm_add(float *SSM_RESTRICT v, const float *SSM_RESTRICT s, size
         v[i] = v[i] + s[i];
 }
 
-/* sum = decay sum + v, count = decay count + 1, v = sum / count, frame by frame.
+/* sum = flush(decay sum + v), count = decay count + 1, v = sum / count, frame by frame.
    v (T, H), sum (H), count (1). */
 SSM_KERNEL void ssm_pool(float *SSM_RESTRICT v, float *SSM_RESTRICT sum, float *SSM_RESTRICT count,
                          float decay, size_t T, size_t H)
@@ -419,7 +428,7 @@ SSM_KERNEL void ssm_pool(float *SSM_RESTRICT v, float *SSM_RESTRICT sum, float *
         const float c = decay * *count + 1.0f;
         *count = c;
         for (i = 0; i < H; i++) {
-            sum[i] = decay * sum[i] + v[i];
+            sum[i] = ssm_flush(decay * sum[i] + v[i]);
             v[i] = sum[i] / c;
         }
     }

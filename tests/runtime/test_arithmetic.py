@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from ssmith.runtime.arithmetic import (
     exp_negative,
+    flush32,
     gelu32,
     gelu64,
     row_sum,
@@ -77,3 +78,14 @@ def test_row_sum_is_the_sum(width, frames, seed):
     rows = np.random.default_rng(seed).standard_normal((frames, width))
     assert row_sum(rows).shape == (frames, 1)
     assert row_sum(rows)[:, 0] == pytest.approx(rows.sum(1), abs=1e-12)
+
+
+def test_flush_cuts_at_two_to_the_minus_96():
+    edge = np.float32(2.0**-96)
+    below, above = np.nextafter(edge, np.float32(0)), np.nextafter(edge, np.float32(1))
+    x = np.array([0.0, 1e-45, below, edge, above, 1.0, 3e38, np.inf], np.float32)
+    kept = np.where(x < edge, np.float32(0), x)
+    assert np.array_equal(flush32(x), kept)
+    assert np.array_equal(flush32(-x), -kept)
+    assert not np.signbit(flush32(-x[:3])).any()
+    assert np.isnan(flush32(np.array([np.nan, -np.nan], np.float32))).all()
