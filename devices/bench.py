@@ -10,7 +10,7 @@ import numpy as np
 
 from ssmith.devices.fingerprint import busy_note
 from ssmith.devices.host import Host
-from ssmith.devices.target import KINDS, Job, Plan, Probe, RawRun, Target
+from ssmith.devices.target import KINDS, Job, Plan, Probe, RawRun, Target, held
 from ssmith.devices.timing import Nanoseconds, find_warm_up, summarise, summarise_deadlines
 from ssmith.errors import InputError, MissingToolError
 from ssmith.measurement import Deadline, Measurement
@@ -31,6 +31,8 @@ def bench(
 ) -> list[Measurement]:
     """Measure every artifact of a folder that can run on a target.
 
+    A backend for which the folder holds several precisions is measured with each of them.
+
     Args:
         artifacts: the artifact folder.
         target: ``"host"`` or an object that follows ``Target``.
@@ -46,36 +48,44 @@ def bench(
     artifacts, plan = Path(artifacts), plan or Plan()
     place = _target(target) if isinstance(target, str) else target
     probe = place.probe()
-    held = present(artifacts)
-    missing = {name: why for name in held if (why := _why_not(name, probe))}
+    found = present(artifacts)
+    missing = {name: why for name in found if (why := _why_not(name, probe))}
     for name in backends or ():
-        if name not in held:
-            raise InputError(f"{artifacts} holds nothing for the backend {name!r}; it has {', '.join(held)}")
+        if name not in found:
+            raise InputError(f"{artifacts} holds nothing for the backend {name!r}; it has {', '.join(found)}")
         if name in missing:
             raise MissingToolError(f"the backend {name!r} cannot run on {place.name}: {missing[name]}")
-    chosen = list(backends or [name for name in held if name not in missing])
+    chosen = list(backends or [name for name in found if name not in missing])
     if not chosen:
         why = "; ".join(f"{name}: {reason}" for name, reason in missing.items()) or "it holds no model"
         raise InputError(f"nothing in {artifacts} can be measured on {place.name} ({why})")
     if on_skip is not None and backends is None:
         for name, why in missing.items():
             on_skip(name, why)
-    found = []
-    for name in chosen:
-        with tempfile.TemporaryDirectory(prefix="ssmith-bench-") as folder:
-            job = place.push(place.build(artifacts, name, Path(folder)), plan)
-            raw = place.read(job, place.run(job, plan))
-        found.append(measurement(place.name, probe, job, raw, plan))
-    return found
+    return [
+        _measured(place, probe, artifacts, name, precision, plan)
+        for name in chosen
+        for precision in found[name]
+    ]
 
 
-def present(artifacts: Path) -> list[BackendName]:
-    """Backends that find something to open in the folder, fastest first."""
+def present(artifacts: Path) -> dict[BackendName, list[str]]:
+    """Backends that find something to open in the folder, fastest first, each with its precisions."""
     manifest = read_manifest(artifacts)
-    found = [name for name, kinds in KINDS.items() if manifest.first(*kinds) is not None]
+    known = ("float32", "int8")
+    opened = {name: [p for p in known if held(manifest, name, p) is not None] for name in KINDS}
     if find_bundle(artifacts, manifest) is not None:
-        found.append("reference")
-    return found
+        opened["reference"] = ["float64"]
+    return {name: precisions for name, precisions in opened.items() if precisions}
+
+
+def _measured(
+    place: Target, probe: Probe, artifacts: Path, backend: BackendName, precision: str, plan: Plan
+) -> Measurement:
+    with tempfile.TemporaryDirectory(prefix="ssmith-bench-") as folder:
+        job = place.push(place.build(artifacts, backend, precision, Path(folder)), plan)
+        raw = place.read(job, place.run(job, plan))
+    return measurement(place.name, probe, job, raw, plan)
 
 
 def measurement(target: str, probe: Probe, job: Job, raw: RawRun, plan: Plan) -> Measurement:

@@ -16,7 +16,7 @@ import numpy as np
 
 from ssmith.compiler import INSTALL, compile_command, compiler_version, find_compiler
 from ssmith.devices.fingerprint import host_fingerprint
-from ssmith.devices.target import KINDS, Job, Plan, Probe, RawRun
+from ssmith.devices.target import KINDS, Job, Plan, Probe, RawRun, held
 from ssmith.devices.timing import Nanoseconds
 from ssmith.devices.worker import clock_ns
 from ssmith.errors import InputError, SsmithError
@@ -48,17 +48,20 @@ class Host:
         with pinned() as core:
             return Probe(backends, fingerprint=host_fingerprint(core), missing=missing)
 
-    def build(self, artifacts: Path, backend: BackendName, folder: Path) -> Job:
+    def build(self, artifacts: Path, backend: BackendName, precision: str, folder: Path) -> Job:
         """A C program around the generated model, or the Python worker.
 
         Raises:
+            InputError: the folder holds nothing for this backend in this precision.
             SsmithError: the compiler refused the generated code.
         """
         manifest = read_manifest(artifacts)
-        source = manifest.first("c-source")
-        if backend == "native" and source is not None:
-            return _build_c(artifacts, manifest, source, folder)
-        return _build_python(artifacts, manifest, backend, folder)
+        file = held(manifest, backend, precision)
+        if file is not None and file.kind == "c-source":
+            return _build_c(artifacts, manifest, file, folder)
+        if file is None and backend != "reference":
+            raise InputError(f"{artifacts} holds nothing for the backend {backend!r} in {precision}")
+        return _build_python(artifacts, manifest, backend, precision, file, folder)
 
     def push(self, job: Job, plan: Plan) -> Job:
         """Write the input frames beside the program."""
@@ -76,7 +79,8 @@ class Host:
             _start(job.command, job, plan, output / "main", paced=_paced_steps(job, plan))
             if job.command[0] != sys.executable:
                 session = replace(plan, steps=min(SESSION_STEPS, plan.steps))
-                _start(_worker(job.artifacts, job.backend), job, session, output / "session", paced=0)
+                worker = _worker(job.artifacts, job.backend, job.precision)
+                _start(worker, job, session, output / "session", paced=0)
         (output / "pinned").write_text("" if core is None else str(core))
         return output
 
@@ -152,8 +156,8 @@ def input_frames(artifacts: Path, backend: BackendName, seed: int) -> tuple[np.n
 
 
 def _build_c(artifacts: Path, manifest: Manifest, source: Artifact, folder: Path) -> Job:
-    path, name, upper = verified(artifacts, source), manifest.name, manifest.name.upper()
-    program = folder / "host_loop"
+    path, program = verified(artifacts, source), folder / "host_loop"
+    name, upper = path.stem, path.stem.upper()
     defines = {
         "MODEL": name,
         "MODEL_HEADER": f'"{name}.h"',
@@ -185,16 +189,20 @@ def _build_c(artifacts: Path, manifest: Manifest, source: Artifact, folder: Path
     )
 
 
-def _build_python(artifacts: Path, manifest: Manifest, backend: BackendName, folder: Path) -> Job:
-    file = manifest.first(*KINDS[backend])
-    if file is None and backend != "reference":
-        raise InputError(f"{artifacts} holds nothing for the backend {backend!r}")
+def _build_python(
+    artifacts: Path,
+    manifest: Manifest,
+    backend: BackendName,
+    precision: str,
+    file: Artifact | None,
+    folder: Path,
+) -> Job:
     return Job(
         backend=backend,
-        precision=file.precision if file else "float64",
+        precision=precision,
         artifact=file.path if file else f"{manifest.name}.ssm",
         artifacts=artifacts,
-        command=_worker(artifacts, backend),
+        command=_worker(artifacts, backend, precision),
         folder=folder,
         period_s=manifest.period_s,
         flash_bytes=file.bytes if file else None,
@@ -202,8 +210,8 @@ def _build_python(artifacts: Path, manifest: Manifest, backend: BackendName, fol
     )
 
 
-def _worker(artifacts: Path, backend: BackendName) -> tuple[str, ...]:
-    return (sys.executable, "-m", "ssmith.devices.worker", str(artifacts.resolve()), backend)
+def _worker(artifacts: Path, backend: BackendName, precision: str) -> tuple[str, ...]:
+    return (sys.executable, "-m", "ssmith.devices.worker", str(artifacts.resolve()), backend, precision)
 
 
 def _fingerprint(command: list[str]) -> dict[str, str]:

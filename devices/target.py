@@ -13,7 +13,7 @@ from typing import Literal, Protocol
 import numpy as np
 
 from ssmith.devices.timing import Nanoseconds
-from ssmith.runtime.artifacts import Kind
+from ssmith.runtime.artifacts import Artifact, Kind, Manifest
 from ssmith.runtime.session import BackendName
 
 # What a backend opens, best first; reference opens the bundle beside the folder.
@@ -22,6 +22,14 @@ KINDS: dict[BackendName, tuple[Kind, ...]] = {
     "onnx": ("onnx-step", "onnx-sequence"),
     "reference": (),
 }
+
+
+def held(manifest: Manifest, backend: BackendName, precision: str) -> Artifact | None:
+    """The file of an artifact folder that a backend opens in this precision, if there is one."""
+    kinds = KINDS[backend]
+    return next(
+        (f for kind in kinds for f in manifest.files if (f.kind, f.precision) == (kind, precision)), None
+    )
 
 
 def _none() -> Nanoseconds:
@@ -65,7 +73,7 @@ class Job:
 
     Args:
         backend: ``native``, ``onnx`` or ``reference``.
-        precision: of the artifact.
+        precision: of the artifact: ``float32`` or ``int8``; of the reference ``float64``.
         artifact: the file that is measured, or the bundle.
         artifacts: the artifact folder it was made from.
         command: what to start on the target; the plan is appended to it.
@@ -135,7 +143,7 @@ class Target(Protocol):
     def probe(self) -> Probe:
         """What can run there, and what it is."""
 
-    def build(self, artifacts: Path, backend: BackendName, folder: Path) -> Job:
+    def build(self, artifacts: Path, backend: BackendName, precision: str, folder: Path) -> Job:
         """Turn an artifact folder into something that runs there; ``folder`` is free to use."""
 
     def push(self, job: Job, plan: Plan) -> Job:

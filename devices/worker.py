@@ -1,7 +1,7 @@
 """The measuring loop for backends that are called from Python, run in a fresh process.
 
-``python -m ssmith.devices.worker ARTIFACT BACKEND FRAMES OUTPUT STEPS LIMIT_NS PACED PERIOD_NS
-STARTED_NS`` writes the times that ``firmware/host_loop.c`` writes; see there for the arguments.
+``python -m ssmith.devices.worker ARTIFACT BACKEND PRECISION FRAMES OUTPUT STEPS LIMIT_NS PACED
+PERIOD_NS STARTED_NS`` writes the times that ``firmware/host_loop.c`` writes; see there for the arguments.
 Every step goes through ``Session.step``, checks included: it is what a user's program pays.
 """
 
@@ -93,13 +93,13 @@ def peak_rss_bytes() -> int:
 
 def main(arguments: Sequence[str]) -> None:
     """Open, run, write; the arguments are those of the module's docstring."""
-    artifact, backend, frames_path, output = arguments[:4]
-    steps, limit_ns, paced, period_ns, started_ns = (int(a) for a in arguments[4:])
+    artifact, backend, precision, frames_path, output = arguments[:5]
+    steps, limit_ns, paced, period_ns, started_ns = (int(a) for a in arguments[5:])
 
     before = clock_ns()
-    from ssmith.runtime.session import BackendName, Session  # its import is part of what opening costs
+    from ssmith.runtime.session import Session  # its import is part of what opening costs
 
-    session = Session.open(artifact, backend=cast("BackendName", backend))
+    session = Session.open(artifact, backend=cast(Any, backend), precision=cast(Any, precision))
     ready = clock_ns()
 
     import gc

@@ -18,7 +18,6 @@ PACKAGES = {
     "sklearn": ("scikit-learn", "train", "the digits recipe"),
     "onnx": ("onnx", "export", "writing ONNX"),
     "onnxruntime": ("onnxruntime", "onnx", "running ONNX"),
-    "psutil": ("psutil", "devices", "memory and frequency in measurements"),
     "jinja2": ("jinja2", "report", "the HTML report"),
     "matplotlib": ("matplotlib", "report", "the report's plots"),
 }

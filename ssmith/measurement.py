@@ -75,7 +75,7 @@ class Measurement(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
     target: str  # "host"
     backend: str  # "native", "onnx", "reference"
-    precision: str  # "float32"
+    precision: str  # "float32", "int8"; the reference computes in "float64"
     metric_kind: MetricKind
     emulated: bool = False
     artifact: str | None = None  # the file that was run
@@ -93,10 +93,14 @@ class Measurement(BaseModel):
     flash_bytes: int | None = None  # constants of the model: C tables, or the file itself
     ram_bytes: int | None = None  # state and scratch of one instance
     peak_rss_bytes: int | None = None  # of the whole process
-    parity_max_abs: float | None = None
     pinned: bool | None = None
     notes: list[str] = []
     fingerprint: dict[str, str] = {}
+
+    @property
+    def label(self) -> str:
+        """What tells it from the other measurements on its target: ``native``, ``native int8``."""
+        return f"{self.backend} int8" if self.precision == "int8" else self.backend
 
     @model_validator(mode="after")
     def _kind_is_honest(self) -> Measurement:

@@ -30,7 +30,9 @@ def measured(artifacts):
 
 
 def test_every_backend_of_the_folder_is_measured(measured, artifacts):
-    assert list(measured) == present(artifacts) == ["native", "onnx", "reference"]
+    held = {"native": ["float32"], "onnx": ["float32"], "reference": ["float64"]}
+    assert present(artifacts) == held
+    assert list(measured) == list(held)
     for found in measured.values():
         assert found.metric_kind == "latency" and not found.emulated
         assert found.timing is not None and found.timing.min_us > 0
@@ -77,7 +79,7 @@ def test_affinity_is_given_back(measured):
 @needs_compiler
 def test_the_c_loop_computes_the_model_on_the_frames_it_is_given(artifacts, tmp_path):
     host = Host()
-    job = host.push(host.build(artifacts, "native", tmp_path), SHORT)
+    job = host.push(host.build(artifacts, "native", "float32", tmp_path), SHORT)
     frames = np.fromfile(tmp_path / "frames.f32", np.float32).reshape(-1, 2)
     assert len(frames) == 40  # the golden case
     output = host.run(job, Plan(steps=50, warmup_limit=0, cold_starts=2, paced_limit_s=0.02))
@@ -99,7 +101,7 @@ def test_the_c_loop_computes_the_model_on_the_frames_it_is_given(artifacts, tmp_
 )
 def test_the_c_loop_refuses_what_it_cannot_use(artifacts, tmp_path, arguments, code):
     host = Host()
-    job = host.push(host.build(artifacts, "native", tmp_path), SHORT)
+    job = host.push(host.build(artifacts, "native", "float32", tmp_path), SHORT)
     filled = [a.format(frames=tmp_path / "frames.f32") for a in arguments]
     assert subprocess.run([*job.command, *filled], check=False, cwd=tmp_path).returncode == code
 
@@ -134,7 +136,7 @@ def test_without_a_bundle_random_frames_are_used_and_said(artifacts, tmp_path):
     copy.mkdir()
     for path in artifacts.iterdir():
         (copy / path.name).write_bytes(path.read_bytes())
-    assert present(copy) == ["native", "onnx"]
+    assert list(present(copy)) == ["native", "onnx"]
     (found,) = bench(copy, backends=["onnx"], plan=SHORT)
     assert any("random frames (normal, seed 0)" in note for note in found.notes)
 
@@ -161,8 +163,8 @@ class Emulator:
     def probe(self):
         return Probe(backends=("native",), emulated=True, missing={"onnx": "no room"})
 
-    def build(self, artifacts, backend, folder):
-        return Job(backend, "float32", "kws.c", artifacts, ("run",), folder, 5e-3, flash_bytes=7)
+    def build(self, artifacts, backend, precision, folder):
+        return Job(backend, precision, "kws.c", artifacts, ("run",), folder, 5e-3, flash_bytes=7)
 
     def push(self, job, plan):
         return job
