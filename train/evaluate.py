@@ -14,7 +14,7 @@ from ssmith.train.batches import Loss, Outputs
 from ssmith.train.data import collate
 from ssmith.train.loss import metric, objective
 from ssmith.train.model import Network, valid_steps
-from ssmith.train.splits import Int64, SequenceSet
+from ssmith.train.splits import Float32, Int64, SequenceSet
 
 # x (batch, T, U), y, and lengths (batch,), or None where all sequences fill their T steps.
 Tensors = tuple[Tensor, Tensor, Tensor | None]
@@ -105,6 +105,22 @@ def evaluate(recipe: Recipe, network: Network, data: SequenceSet, device: torch.
         gathered.add(out, y, counted)
     network.train(training)
     return Evaluation(loss_sum / len(data), gathered.value())
+
+
+@torch.no_grad()
+def score(recipe: Recipe, outputs: Sequence[Float32], data: SequenceSet) -> float:
+    """The recipe's metric of outputs that something else computed from the sequences of ``data``.
+
+    Args:
+        recipe: its task and pooling decide.
+        outputs: of each sequence in order, shape (T_i, Y); may be fewer than there are sequences.
+        data: the sequences with their targets.
+    """
+    gathered = metric(recipe.task, recipe.pooling, ignore_first=recipe.train.ignore_first)
+    for output, target in zip(outputs, data.targets, strict=False):
+        if len(output) > recipe.train.ignore_first:
+            gathered.add(torch.tensor(output)[None], torch.tensor(target)[None])
+    return gathered.value()
 
 
 def in_batches(data: SequenceSet, device: torch.device, sequences: int | None = None) -> Iterator[Tensors]:

@@ -3,7 +3,7 @@ import pytest
 import torch
 
 from ssmith.train import evaluate as module
-from ssmith.train.evaluate import evaluate, in_batches, loss_function, outputs_function
+from ssmith.train.evaluate import evaluate, in_batches, loss_function, outputs_function, score
 from ssmith.train.run import fresh_network
 from tests.train.tiny_training import data, recipe
 
@@ -44,6 +44,18 @@ def test_the_size_of_evaluation_batches_does_not_matter(task, monkeypatch):
         assert evaluate(settings, network, splits.validation, CPU).loss == pytest.approx(whole.loss, rel=1e-5)
     monkeypatch.setattr(module, "EVALUATION_BATCH", 5)
     assert evaluate(settings, network, splits.validation, CPU).metric == pytest.approx(whole.metric, rel=1e-5)
+
+
+@pytest.mark.parametrize("task", ["classification", "regression"])
+def test_outputs_from_elsewhere_have_the_score_of_the_network(task):
+    settings, splits, network = setup(task)
+    outputs = [network(torch.tensor(u)[None])[0].detach().numpy() for u in splits.validation.inputs]
+    expected = evaluate(settings, network, splits.validation, CPU).metric
+    assert score(settings, outputs, splits.validation) == pytest.approx(expected, rel=1e-5)
+    wrong = score(settings, [-y for y in outputs], splits.validation)
+    assert wrong != pytest.approx(expected, rel=1e-2)
+    few = score(settings, outputs[:2], splits.validation)
+    assert np.isfinite(few)
 
 
 def test_batches_hold_the_set_in_order():
