@@ -58,6 +58,7 @@ def run_integer(
     state: Mapping[str, NDArray[Any]] | None = None,
     *,
     peaks: dict[str, int] | None = None,
+    saturated: dict[str, int] | None = None,
 ) -> tuple[Int32, IntegerValues]:
     """Feed a block of frames: (output, state after the last frame). Pure; inputs stay as they are.
 
@@ -66,6 +67,8 @@ def run_integer(
         codes: input codes, shape (T, U); T = 0 is allowed.
         state: as returned earlier; None is a fresh start.
         peaks: if given, the largest magnitudes met are entered under the keys of ``model.proofs``.
+        saturated: if given, how many codes are at their limit is added up: by ``OP`` those of its input,
+            by ``OP.state`` those of its states.
 
     Returns:
         int32 outputs (T, Y), real value = output · ``model.output_scale``, and the states.
@@ -75,28 +78,35 @@ def run_integer(
     if not isinstance(model.ops[0], EmbeddingOp):
         v = v << model.input_shift
     slots: dict[int, Int64] = {}
-    watch = _Peaks(peaks)
+    watch = _Watch(peaks, saturated)
     for op in model.ops:
         v = _apply(op, v, slots, after, watch)
         watch(f"{op.name}.output", v)
     return v.astype(np.int32), after
 
 
-class _Peaks:
-    """Notes the largest magnitude seen under each key, if anybody wants to know."""
+class _Watch:
+    """Notes the largest magnitude seen under each key, and saturated codes, if anybody wants to know."""
 
-    def __init__(self, found: dict[str, int] | None) -> None:
-        self._found = found
+    def __init__(self, peaks: dict[str, int] | None, saturated: dict[str, int] | None) -> None:
+        self._peaks, self._saturated = peaks, saturated
 
     def __call__(self, key: str, values: Int64) -> None:
-        if self._found is not None and values.size:
-            self._found[key] = max(self._found.get(key, 0), int(np.abs(values).max()))
+        if self._peaks is not None and values.size:
+            self._peaks[key] = max(self._peaks.get(key, 0), int(np.abs(values).max()))
+
+    def codes(self, key: str, q: Int64, limit: int) -> Int64:
+        """The codes themselves, those at ``limit`` counted."""
+        if self._saturated is not None:
+            self._saturated[key] = self._saturated.get(key, 0) + int((np.abs(q) == limit).sum())
+        return q
 
 
-def _apply(op: IntegerOp, v: Int64, slots: dict[int, Int64], state: IntegerValues, watch: _Peaks) -> Int64:
+def _apply(op: IntegerOp, v: Int64, slots: dict[int, Int64], state: IntegerValues, watch: _Watch) -> Int64:
     """One op over all frames: (T, K) → (T, M); ``state`` is advanced in place."""
     if isinstance(op, LinearOp):
-        accumulator = _dot(quantize(v, op.quantize), op.weight)
+        q = watch.codes(op.name, quantize(v, op.quantize), op.quantize.limit)
+        accumulator = _dot(q, op.weight)
         watch(f"{op.name}.accumulator", accumulator)
         return _biased(_requant(accumulator, op.requant), op.bias)
     if isinstance(op, EmbeddingOp):
@@ -139,14 +149,14 @@ def _dot(q: Int64, weight: Int8) -> Int64:
     return (q.astype(np.float64) @ weight.T.astype(np.float64)).astype(np.int64)
 
 
-def _ssm(op: SsmOp, v: Int64, state: IntegerValues, watch: _Peaks) -> Int64:
-    q = quantize(v, op.quantize)
+def _ssm(op: SsmOp, v: Int64, state: IntegerValues, watch: _Watch) -> Int64:
+    q = watch.codes(op.name, quantize(v, op.quantize), op.quantize.limit)
     accumulator = _dot(q, op.B)
     drive = _requant(accumulator, op.drive)
     states = scan(op.lam.astype(np.int64), drive, state[op.state].astype(np.int64))
     if len(states):
         state[op.state] = states[-1].astype(np.int32)
-    z = quantize(states, op.state_quantize)
+    z = watch.codes(f"{op.name}.state", quantize(states, op.state_quantize), op.state_quantize.limit)
     read = _dot(z, op.C)
     y = _biased(_requant(read, op.requant), op.bias)
     for key, values in (("drive", accumulator), ("state", states), ("accumulator", read)):
@@ -167,7 +177,7 @@ def scan(lam: Int64, drive: Int64, x: Int64) -> Int64:
     return states
 
 
-def _pool(op: MeanPoolOp | EmaPoolOp, v: Int64, state: IntegerValues, watch: _Peaks) -> Int64:
+def _pool(op: MeanPoolOp | EmaPoolOp, v: Int64, state: IntegerValues, watch: _Watch) -> Int64:
     total, count = state[op.sum].astype(np.int64), int(state[op.count][0])
     y = np.empty_like(v)
     for t, frame in enumerate(v):
