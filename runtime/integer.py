@@ -152,7 +152,7 @@ def _dot(q: Int64, weight: Int8) -> Int64:
 def _ssm(op: SsmOp, v: Int64, state: IntegerValues, watch: _Watch) -> Int64:
     q = watch.codes(op.name, quantize(v, op.quantize), op.quantize.limit)
     accumulator = _dot(q, op.B)
-    drive = _requant(accumulator, op.drive)
+    drive = _biased(_requant(accumulator, op.drive), op.drive_bias)
     states = scan(op.lam.astype(np.int64), drive, state[op.state].astype(np.int64))
     if len(states):
         state[op.state] = states[-1].astype(np.int32)

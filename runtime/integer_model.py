@@ -19,6 +19,7 @@ from ssmith.ops import Float32
 Int8 = NDArray[np.int8]
 Int16 = NDArray[np.int16]
 Int32 = NDArray[np.int32]
+Float64 = NDArray[np.float64]
 CODE_LIMIT = 32767  # of an input code
 
 
@@ -70,13 +71,13 @@ class EmbeddingOp:
 class SsmOp:
     """x ← λ x + d, v' = C z + D q + bias, with state x (2N) int32, planar re | im.
 
-    - q = quantize(v); d = requantize(B q), B (2N, K) int8
+    - q = quantize(v); d = requantize(B q) [+ drive_bias], B (2N, K) int8
     - re' = rotate(re, λ_re) - rotate(im, λ_im) + d_re;  im' = rotate(re, λ_im) + rotate(im, λ_re) + d_im
     - z = state_quantize(x'); v' = requantize(C z) [+ requantize(q; feedthrough)] [+ bias]
 
     ``lam`` (2, N) int32 in units of 2^-31; where ``lam_bits`` is 16 its lower 16 bits are 0. C (M, 2N)
-    int8; ``feedthrough`` (M = K channels) or None; ``bias`` (M) int32 or None: what the codes' offsets
-    leave behind.
+    int8; ``feedthrough`` (M = K channels) or None. ``drive_bias`` (2N) and ``bias`` (M), int32 or None, take
+    back the offsets of the codes q and z.
     """
 
     name: str
@@ -84,6 +85,7 @@ class SsmOp:
     quantize: Quantize
     B: Int8
     drive: Requant
+    drive_bias: Int32 | None
     lam: Int32
     lam_bits: int
     state_quantize: Quantize
@@ -203,6 +205,8 @@ class IntegerModel:
         states: layout of the state, in op order.
         proofs: largest magnitude that a value can reach, by ``OP.PART``: ``accumulator``,
             ``state``, ``output`` …; every one is below what its integer holds.
+        scales: real value of one code a channel, by ``OP.PART``: ``output``, ``codes``, ``state``,
+            ``state_codes``; nothing at run time reads it.
     """
 
     name: str
@@ -213,6 +217,7 @@ class IntegerModel:
     ops: tuple[IntegerOp, ...]
     states: tuple[IntegerState, ...]
     proofs: Mapping[str, int] = field(default_factory=dict)
+    scales: Mapping[str, Float64] = field(default_factory=dict)
 
     def encode(self, x: Float32) -> Int16:
         """Codes of real inputs (..., U): x / scale, rounded to nearest even, saturated at ±32767.
