@@ -1,0 +1,150 @@
+"""Other engines in the benchmark's turns: a function a peer, each from sources or packages of the user's.
+
+Nothing of them is in this repository: RTNeural comes from a checkout that the user names, ExecuTorch from
+its package. What is missing is said on stderr and left out.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import shlex
+import subprocess
+import sys
+from dataclasses import dataclass
+from importlib.metadata import version
+from pathlib import Path
+
+from _native import Candidate, build_name, noise, of_library
+
+from ssmith.bundle import Bundle
+
+PEERS = Path(__file__).parent / "peers"
+CXX = ("-std=c++17", "-O3", "-march=native", "-fPIC", "-shared", "-w")  # -w: their headers' warnings
+
+
+@dataclass(frozen=True)
+class Network:
+    """A network that RTNeural runs, named in peers/rtneural.cpp; ``macs`` per step."""
+
+    name: str
+    inputs: int
+    outputs: int
+    macs: int
+
+
+# Four GRU layers of 64 do as many multiply-adds as the model of reference, which has four blocks of 64.
+GRU64X4 = Network("GRU64X4", 40, 12, 3 * 64 * (40 + 64 + 3 * (64 + 64)) + 64 * 12)
+GRU16 = Network("GRU16", 1, 1, 3 * 16 * (1 + 16) + 16)
+LSTM8 = Network("LSTM8", 1, 1, 4 * 8 * (1 + 8) + 8)
+
+
+def rtneural(network: Network, checkout: Path | None, eigen: Path | None, folder: Path) -> list[Candidate]:
+    """RTNeural's static model with its Eigen back-end and the one that depends on nothing.
+
+    Args:
+        network: which.
+        checkout: RTNeural's repository; None leaves it out.
+        eigen: the folder that holds ``Eigen/``; None leaves that back-end out.
+        folder: where the libraries go.
+    """
+    if checkout is None:
+        _left_out("RTNeural", "name a checkout with --rtneural FOLDER")
+        return []
+    # 32 is the widest alignment that RTNeural's Eigen back-end takes, and Eigen must not want more.
+    backends = {"STL": ["-DRTNEURAL_USE_STL=1", "-DRTNEURAL_DEFAULT_ALIGNMENT=32"]}
+    if eigen is None:
+        _left_out("RTNeural's Eigen back-end", "name Eigen's folder with --eigen FOLDER")
+    else:
+        backends["Eigen"] = [
+            "-DRTNEURAL_USE_EIGEN=1",
+            "-DRTNEURAL_DEFAULT_ALIGNMENT=32",
+            "-DEIGEN_MAX_ALIGN_BYTES=32",
+            "-DEIGEN_STACK_ALLOCATION_LIMIT=0",
+            f"-I{eigen}",
+        ]
+    candidates = []
+    for backend, flags in backends.items():
+        path = folder / f"rtneural_{network.name}_{backend}.so"
+        given = [f"-DNETWORK={network.name}", *flags, f"-I{checkout}"]
+        build = _build(PEERS / "rtneural.cpp", given, path)
+        name = f"RTNeural {network.name}, {backend}"
+        candidates.append(of_library(name, path, network.inputs, network.outputs, build=build))
+    return candidates
+
+
+def executorch(bundle: Bundle, folder: Path) -> list[Candidate]:
+    """The bundle as an ExecuTorch program with XNNPACK, through the C++ API and from Python; one thread."""
+    if importlib.util.find_spec("executorch") is None:
+        _left_out("ExecuTorch", "pip install 'ssmith[train,executorch]'")
+        return []
+    from _executorch import lower
+
+    program = folder / f"{bundle.name}.pte"
+    widths = lower(bundle, program)
+    return [_executorch_cxx(bundle, program, folder), _executorch_python(bundle, program, widths)]
+
+
+def _executorch_cxx(bundle: Bundle, program: Path, folder: Path) -> Candidate:
+    package = importlib.util.find_spec("executorch")
+    assert package is not None
+    assert package.submodule_search_locations is not None
+    root = next(p for p in map(Path, package.submodule_search_locations) if (p / "include").is_dir())
+    # As its CMake package says: the include paths, the definitions its libraries were compiled with, and
+    # the registering libraries, which nothing refers to.
+    given = [
+        f'-DPROGRAM="{program}"',
+        "-DC10_USING_CUSTOM_GENERATED_MACROS",
+        "-DET_EVENT_TRACER_ENABLED",
+        "-DET_USE_THREADPOOL",
+        f"-I{root / 'include'}",
+        f"-I{root / 'include/executorch/runtime/core/portable_type/c10'}",
+    ]
+    names = (
+        "executorch",
+        "executorch_kernels_optimized",
+        "executorch_backend_xnnpack",
+        "executorch_threadpool",
+    )
+    link = [
+        f"-L{root / 'lib'}",
+        f"-Wl,-rpath,{root / 'lib'}",
+        "-Wl,--no-as-needed",
+        *(f"-l{n}" for n in names),
+    ]
+    path = folder / f"executorch_{bundle.name}.so"
+    build = f"executorch {version('executorch')}, {_build(PEERS / 'executorch.cpp', given, path, link)}"
+    inputs, outputs = len(bundle.meta.inputs), len(bundle.meta.outputs)
+    return of_library("ExecuTorch, C++", path, inputs, outputs, build=build)
+
+
+def _executorch_python(bundle: Bundle, program: Path, widths: list[int]) -> Candidate:
+    import torch
+    from executorch.extension.pybindings import portable_lib
+    from executorch.runtime import Runtime
+
+    portable_lib._unsafe_reset_threadpool(1)
+    loaded = Runtime.get().load_program(program)  # the method reads from it for as long as it lives
+    method = loaded.load_method("forward")
+    assert method is not None
+    frames = [torch.from_numpy(frame[None]) for frame in noise(16, len(bundle.meta.inputs))]
+
+    def call(calls: int, keep: object = loaded) -> None:
+        states = [torch.zeros(1, n) for n in widths]
+        for k in range(calls):
+            _, *states = method.execute((frames[k % 16], *states))
+
+    return Candidate("ExecuTorch, Python", call, build=f"executorch {version('executorch')}")
+
+
+def _build(source: Path, given: list[str], path: Path, link: list[str] | None = None) -> str:
+    """Compile a peer's library; the command line that says how, without paths."""
+    command = ["g++", *CXX, *given, str(source), "-o", str(path), *(link or ())]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    if done.returncode != 0:
+        raise RuntimeError(f"{shlex.join(command)}\n{done.stderr[-2000:]}")
+    shown = [flag for flag in (*CXX, *given) if "/" not in flag]
+    return build_name("g++", shown)
+
+
+def _left_out(what: str, how: str) -> None:
+    print(f"{what} is left out: {how}", file=sys.stderr)
