@@ -11,7 +11,8 @@ from pathlib import Path
 
 from ssmith.bundle import Bundle
 from ssmith.export.c99_binary import ssmc_bytes
-from ssmith.export.c99_source import check_name, header_text, source_text, weights_text
+from ssmith.export.c99_form import header, source
+from ssmith.export.c99_source import check_name, float_form, weights_text
 from ssmith.files import write_atomic
 from ssmith.runtime.artifacts import ENGINE, KERNELS
 from ssmith.runtime.parity import ParityRow, check_file
@@ -31,10 +32,10 @@ def lower(bundle: Bundle, folder: Path) -> list[Path]:
         InputError: the name is taken in C, a dimension is too large, or the folder cannot be written.
     """
     check_name(bundle)
-    name = bundle.name
+    name, form = bundle.name, float_form(bundle)
     files = {
-        f"{name}.c": source_text(bundle).encode(),
-        f"{name}.h": header_text(bundle).encode(),
+        f"{name}.c": source(form).encode(),
+        f"{name}.h": header(form).encode(),
         f"{name}_weights.h": weights_text(bundle).encode(),
         f"{name}.ssmc": ssmc_bytes(bundle),
     }

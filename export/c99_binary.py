@@ -5,14 +5,17 @@ from __future__ import annotations
 import json
 import struct
 import zlib
+from collections.abc import Sequence
+from typing import Any
 
-from ssmith.bundle import Bundle
-from ssmith.export.c99_plan import Step, plan, tensors_of
+from ssmith.bundle import Bundle, Signal
+from ssmith.export.c99_plan import Step, plan, tensors_of, warmup_frames
 from ssmith.ops import LayerNorm, Pool
 from ssmith.runtime.reference import describe
 
-VERSION = 1
-HEADER_BYTES = 96
+VERSION = 2
+HEADER_BYTES = 128
+PRECISIONS = {"float32": 0, "int8": 1}
 OP_BYTES = 40
 ALIGNMENT = 64
 KINDS = {
@@ -42,20 +45,49 @@ def ssmc_bytes(bundle: Bundle) -> bytes:
                 body += data
             offsets.append(placed[name, data])
         struct.pack_into("<5If4I", body, HEADER_BYTES + OP_BYTES * index, *_record(step, offsets))
-    body += bytes(-len(body) % 4)
-    text = json.dumps(describe(bundle), sort_keys=True).encode()
-    rest = struct.pack(
-        "<6IQ32s16x",
-        *(len(bundle.meta.inputs), len(bundle.meta.outputs), len(steps), HEADER_BYTES),
-        *(len(body), len(text)),
-        round((bundle.meta.period_s or 0.0) * 1e9),
+    return finished(body, bundle, len(steps), "float32", {"precision": "float32"})
+
+
+def finished(body: bytearray, bundle: Bundle, ops: int, precision: str, about: dict[str, Any]) -> bytes:
+    """A whole file from ops and tensors: signals, strings, text and header added.
+
+    Args:
+        body: room for the header, then the records of ``ops`` ops, then tensors.
+        bundle: the model.
+        ops: how many.
+        precision: ``"float32"`` or ``"int8"``.
+        about: keys added to what ``describe`` tells tools.
+    """
+    signals, strings = _signals((*bundle.meta.inputs, *bundle.meta.outputs))
+    text = json.dumps(describe(bundle) | about, sort_keys=True).encode()
+    body += bytes(-len(body) % 8)
+    signals_at = len(body)
+    strings_at = signals_at + len(signals)
+    text_at = strings_at + len(strings)
+    body += signals + strings + text
+    body[16:HEADER_BYTES] = struct.pack(
+        "<6Id32s5I28x",
+        *(len(bundle.meta.inputs), len(bundle.meta.outputs), ops, HEADER_BYTES, text_at, len(text)),
+        bundle.meta.period_s or 0.0,
         bytes.fromhex(bundle.sha256),
+        *(PRECISIONS[precision], warmup_frames(bundle), signals_at, strings_at, len(strings)),
     )
-    body[16:HEADER_BYTES] = rest
-    body += text
-    checksum = zlib.crc32(body[16:])
-    body[:16] = struct.pack("<4s3I", b"SSMC", VERSION, len(body), checksum)
+    body[:16] = struct.pack("<4s3I", b"SSMC", VERSION, len(body), zlib.crc32(body[16:]))
     return bytes(body)
+
+
+def _signals(signals: Sequence[Signal]) -> tuple[bytes, bytes]:
+    """The records of the signals and the strings they point into."""
+    records, strings, at = bytearray(), bytearray(), dict[str, int]()
+    for signal in signals:
+        for text in (signal.name, signal.unit):
+            if text not in at:
+                at[text] = len(strings)
+                strings += text.encode("utf-8", "surrogatepass") + b"\0"
+        known = (signal.minimum is not None) | (signal.maximum is not None) << 1
+        numbers = (signal.minimum or 0.0, signal.maximum or 0.0)
+        records += struct.pack("<2I2d2I", at[signal.name], at[signal.unit], *numbers, known, 0)
+    return bytes(records), bytes(strings)
 
 
 def _record(step: Step, offsets: list[int]) -> tuple[float, ...]:

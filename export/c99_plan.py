@@ -6,6 +6,7 @@ writes the other. The states of an SSM over a block of frames stand in ``x``.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -110,6 +111,13 @@ def plan(bundle: Bundle) -> Plan:
         buffers[target] = max(buffers.get(target, 0), after)
         width, state_at, current = after, state_at + step.state_floats, target
     return Plan(tuple(steps), state_at, dict(sorted(buffers.items())))
+
+
+def warmup_frames(bundle: Bundle) -> int:
+    """Frames until the slowest mode has decayed by 60 dB: ⌈ln 10⁻³ / ln max|λ|⌉, 0 without an SSM."""
+    lams = [bundle.tensors[op.lam].astype(np.float64) for op in bundle.meta.ops if isinstance(op, SSM)]
+    slowest = max((float(np.hypot(*lam).max()) for lam in lams), default=0.0)
+    return math.ceil(math.log(1e-3) / math.log(slowest)) if slowest > 0.0 else 0
 
 
 def tensors_of(step: Step, bundle: Bundle) -> Iterator[tuple[str, str, Float32]]:

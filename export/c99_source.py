@@ -2,22 +2,32 @@
 
 from __future__ import annotations
 
-import json
 import re
-from collections.abc import Sequence
-from importlib import resources
-from string import Template
 
 import numpy as np
 
-from ssmith import __version__
-from ssmith.bundle import Bundle, Signal
+from ssmith.bundle import Bundle
 from ssmith.errors import InputError
+from ssmith.export.c99_form import Form, Run, visible
 from ssmith.export.c99_plan import Plan, Step, plan, tensors_of
 from ssmith.ops import SSM, Add, Affine, Embedding, Float32, Gate, Gelu, LayerNorm, Linear, Pool, Save
-from ssmith.runtime.reference import describe
+from ssmith.runtime.artifacts import KERNELS
 
-BLOCK = 4  # frames per pass over the weights, the header's default
+STACK_BYTES = 1024  # of the deepest chain of calls; a test measures it
+_STATE_CHECK = """\
+/* 1 if no state in the blob is NaN or infinite */
+static int {name}_state_fits(const unsigned char *blob)
+{{
+    size_t k;
+    uint32_t word;
+    for (k = sizeof {name}_blob; k < {upper}_STATE_BYTES; k += sizeof word) {{
+        memcpy(&word, blob + k, sizeof word);
+        if ((word & 0x7f800000u) == 0x7f800000u)
+            return 0;
+    }}
+    return 1;
+}}
+"""
 
 # NAME_t, NAME.h and NAME_step would collide with C's own types and headers, or with the engine's.
 _TAKEN = re.compile(
@@ -41,58 +51,59 @@ def check_name(bundle: Bundle) -> None:
         )
 
 
-def header_text(bundle: Bundle) -> str:
-    """``NAME.h``."""
-    layout, meta = plan(bundle), bundle.meta
-    text = json.dumps(describe(bundle), sort_keys=True)
-    text = text.replace("*", "\\u002a")  # no comment begins or ends inside
-    period, rate = "", ""
-    if meta.period_s is not None:
-        rate = f", {1 / meta.period_s:.6g} frames a second"
-        period = (
-            f"#define {bundle.name.upper()}_PERIOD_US {meta.period_s * 1e6!r} /* between two frames */\n"
-            f"#define {bundle.name.upper()}_RATE_HZ {1 / meta.period_s!r}\n"
-        )
-    return _fill(
-        "model.h.in",
-        bundle,
-        rate=rate,
-        period=period,
-        meta=text,
-        block=BLOCK,
-        ram_note=f"{4 * (BLOCK * layout.scratch_floats + layout.state_floats) + 4} bytes, yours to place",
-        input_table=_signal_table(meta.inputs),
-        output_table=_signal_table(meta.outputs),
-        output_note=", the largest is the answer" if meta.task == "classification" else "",
-        state_table=_state_table(layout),
-        state_floats=layout.state_floats,
-        state_array=max(layout.state_floats, 1),
-        scratch_floats=layout.scratch_floats,
+def float_form(bundle: Bundle) -> Form:
+    """The float form: kernel calls in the order of the ops, states as they are.
+
+    Raises:
+        InputError: a dimension is beyond the engine's limit.
+    """
+    layout, upper = plan(bundle), bundle.name.upper()
+    return Form(
+        bundle=bundle,
+        name=bundle.name,
+        precision="float32",
+        kernels=KERNELS,
+        magic=b"SSM1",
+        word="float",
+        members=(
+            f"float scratch[{layout.scratch_floats} * {upper}_BLOCK];",
+            f"float state[{max(layout.state_floats, 1)}];",
+        ),
+        scratch_bytes=f"(4 * {layout.scratch_floats} * {upper}_BLOCK)",
+        state_words=layout.state_floats,
+        states=_state_table(layout),
         flash_bytes=sum(array.nbytes for _, array in _weights(bundle, layout).values()),
+        stack_bytes=STACK_BYTES,
+        network=_network(bundle, layout),
+        state_check=_STATE_CHECK.format(name=bundle.name, upper=upper),
+        runs=(Run("", "float", "float", f"ssm_all_finite(in, (size_t)frames * {upper}_INPUTS)"),),
+        notes=("A frame with a NaN or an infinity is refused whole and changes nothing.",),
+        about={"precision": "float32"},
     )
 
 
-def source_text(bundle: Bundle) -> str:
-    """``NAME.c``."""
-    layout = plan(bundle)
+def _network(bundle: Bundle, layout: Plan) -> str:
+    """``NAME_block``: T frames through every op."""
     weights = _weights(bundle, layout)
+    name, upper = bundle.name, bundle.name.upper()
+    inputs, outputs = len(bundle.meta.inputs), len(bundle.meta.outputs)
     lines, at = [], "m->scratch"
-    for name, width in layout.buffers.items():
-        lines.append(f"    float *const {name} = {at}; /* (T, {width}) */")
-        at = f"{name} + {width} * {bundle.name.upper()}_BLOCK"
+    for buffer, width in layout.buffers.items():
+        lines.append(f"    float *const {buffer} = {at}; /* (T, {width}) */")
+        at = f"{buffer} + {width} * {upper}_BLOCK"
     if layout.state_floats:
         lines.append("    float *const state = m->state;")
-    body = []
+    lines += ["", f"    memcpy(a, in, T * {inputs} * sizeof *a);"]
     for step in layout.steps:
         arguments = {f: weights[key][0] for f, key in _keys(step, bundle).items()}
-        body += ["", f"    /* {step.op.name}: {_what(step)} */"]
-        body += [f"    {line}" for line in _calls(step, arguments)]
-    return _fill(
-        "model.c.in",
-        bundle,
-        buffers="\n".join(lines),
-        body="\n".join(body) + "\n",
-        result=layout.steps[-1].target,
+        lines += ["", f"    /* {step.op.name}: {_what(step)} */"]
+        lines += [f"    {line}" for line in _calls(step, arguments)]
+    lines += ["", f"    memcpy(out, {layout.steps[-1].target}, T * {outputs} * sizeof *out);"]
+    return (
+        f"/* T <= {upper}_BLOCK frames: in (T, {inputs}), out (T, {outputs}). */\n"
+        f"static void {name}_block({name}_t *m, const float *in, float *out, size_t T)\n{{\n"
+        + "\n".join(lines)
+        + "\n}\n"
     )
 
 
@@ -118,20 +129,6 @@ def literal(value: float | np.float32) -> str:
     """A C float literal that reads back as exactly this float32."""
     text = f"{np.float32(value):.9g}"
     return text + ("f" if any(c in text for c in ".e") else ".0f")
-
-
-def _fill(template: str, bundle: Bundle, **fields: object) -> str:
-    text = (resources.files("ssmith.export") / "templates" / template).read_text("utf-8")
-    return Template(text).substitute(
-        fields,
-        name=bundle.name,
-        upper=bundle.name.upper(),
-        version=__version__,
-        digest=bundle.sha256,
-        short=bundle.sha256[:12],
-        inputs=len(bundle.meta.inputs),
-        outputs=len(bundle.meta.outputs),
-    )
 
 
 def _keys(step: Step, bundle: Bundle) -> dict[str, tuple[str, tuple[int, ...]]]:
@@ -198,20 +195,6 @@ def _calls(step: Step, w: dict[str, str]) -> list[str]:
     return [f"ssm_pool({a}, {state}, {count}, {literal(op.decay)}, T, {n});"]
 
 
-def _signal_table(signals: Sequence[Signal]) -> str:
-    lines = []
-    for index, signal in enumerate(signals):
-        limits = (signal.minimum, signal.maximum)
-        span = "" if limits == (None, None) else f"  [{_bound(limits[0])}, {_bound(limits[1])}]"
-        unit = f"  {signal.unit}" if signal.unit else ""
-        lines.append(f"     {index:4}  {_safe(signal.name + unit + span)}")
-    return "\n".join(lines)
-
-
-def _bound(value: float | None) -> str:
-    return "-" if value is None else f"{value:g}"
-
-
 def _state_table(layout: Plan) -> str:
     lines = []
     for step in layout.steps:
@@ -221,10 +204,4 @@ def _state_table(layout: Plan) -> str:
         if isinstance(step.op, Pool):
             lines.append(f"     {step.state_at:4}  {step.op.sum} ({step.width_in})")
             lines.append(f"     {step.state_at + step.width_in:4}  {step.op.count} (1)")
-    return "\n".join(_safe(line) for line in lines) or "     none"
-
-
-def _safe(text: str) -> str:
-    """Text that cannot end or nest a comment, break a line or hide characters."""
-    visible = "".join(c if c.isprintable() else " " for c in text)
-    return visible.replace("*/", "* /").replace("/*", "/ *")
+    return "\n".join(visible(line) for line in lines) or "     none"

@@ -18,7 +18,7 @@ from ssmith.files import sha256
 from ssmith.recipe import ArtifactPrecision
 
 MANIFEST = "manifest.json"
-ENGINE = ("ssm.h", "ssm.c")  # runs .ssmc files
+ENGINE = ("ssm.h", "ssm.c", "ssm_file.h", "ssm_run_float.h")  # runs .ssmc files
 KERNELS = "ssm_kernels.h"  # included by the engine and by generated models
 
 Kind = Literal["onnx-step", "onnx-sequence", "c-source", "c-header", "c-engine", "ssmc"]

@@ -17,21 +17,23 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from ssmith.compiler import build_library
 from ssmith.errors import InputError, MissingToolError, SsmithError
 from ssmith.ops import Float32
 from ssmith.runtime.artifacts import ENGINE, KERNELS, read_manifest, verified
 
+BLOB_HEADER_BYTES = 16  # of a state saved by C
 MAX_FRAMES = 1 << 20  # per call into C: its frame count is 32 bits wide
 # contract=off: a fused multiply-add rounds once where the reference rounds twice. The vector
 # instructions of this processor change no bit.
 _PLAIN = ("-std=c99", "-O3", "-ffp-contract=off")
 FLAGS = ((*_PLAIN, "-march=native"), (*_PLAIN, "-mcpu=native"), _PLAIN)
 _OPEN_ERRORS = {
-    -3: "it is no .ssmc file of version 1",
-    -4: "it is damaged: cut short, changed, or impossible",
-    -5: "the engine asks for more memory than was given",
+    -9: "it is no .ssmc file of version 2",
+    -10: "it is damaged: cut short, changed, or impossible",
+    -11: "the engine asks for more memory than was given",
 }
 
 
@@ -61,8 +63,11 @@ class NativeBackend:
         self.inputs = len(meta["inputs"])
         self.outputs = len(meta["outputs"])
         self.period_s: float | None = meta["period_s"]
-        self._states: list[tuple[str, int]] = [(name, n) for name, n in meta["states"]]
-        self._floats = sum(n for _, n in self._states)
+        dtypes = meta.get("state_types", ["float32"] * len(meta["states"]))
+        self._states = [
+            (name, n, np.dtype(kind)) for (name, n), kind in zip(meta["states"], dtypes, strict=True)
+        ]
+        self._blob_bytes = BLOB_HEADER_BYTES + sum(n * dtype.itemsize for _, n, dtype in self._states)
         self._step = getattr(model.library, f"{model.prefix}_step")
         self._in = np.zeros(self.inputs, np.float32)
         self._out = np.zeros(self.outputs, np.float32)
@@ -86,21 +91,26 @@ class NativeBackend:
             self._model.call("process", _pointer(part), _pointer(out[start:]), ctypes.c_uint32(len(part)))
         return out
 
-    def state_get(self) -> dict[str, Float32]:
+    def state_get(self) -> dict[str, NDArray[Any]]:
         """A copy of every state."""
-        flat = np.zeros(max(self._floats, 1), np.float32)
-        self._model.call("state_get", _pointer(flat))
-        state, at = {}, 0
-        for name, n in self._states:
-            state[name] = flat[at : at + n].copy()
-            at += n
-        return state
+        blob = self._saved()
+        state, at = {}, BLOB_HEADER_BYTES
+        for name, n, dtype in self._states:
+            state[name] = np.frombuffer(blob, dtype, n, at)
+            at += state[name].nbytes
+        return {name: value.copy() for name, value in state.items()}
 
     def state_set(self, saved: Mapping[str, Any]) -> None:
         """Continue from states that ``state_get`` returned."""
-        parts = [np.asarray(saved[name], np.float32) for name, _ in self._states]
-        flat = np.concatenate([*parts, np.zeros(1, np.float32)])  # never empty
-        self._model.call("state_set", _pointer(flat))
+        parts = [np.asarray(saved[name], dtype).tobytes() for name, _, dtype in self._states]
+        blob = self._saved()[:BLOB_HEADER_BYTES] + b"".join(parts)
+        self._model.call("state_set", ctypes.c_char_p(blob), ctypes.c_size_t(len(blob)))
+
+    def _saved(self) -> bytes:
+        """The state as C gives it: a header of the model's, then the words."""
+        blob = ctypes.create_string_buffer(self._blob_bytes)
+        self._model.call("state_get", blob, ctypes.c_size_t(self._blob_bytes))
+        return blob.raw
 
 
 def open_backend(path: Path) -> NativeBackend:
@@ -191,8 +201,8 @@ def _open_ssmc(path: Path) -> NativeBackend:
 
 def _checked(meta: Any, path: Path) -> dict[str, Any]:
     """The model's description, or a refusal: an artifact of ours always has one."""
-    keys = {"name", "task", "inputs", "outputs", "period_s", "states", "bundle_sha256"}
-    if not isinstance(meta, dict) or set(meta) != keys:
+    keys = {"name", "task", "inputs", "outputs", "period_s", "states", "bundle_sha256", "precision"}
+    if not isinstance(meta, dict) or not keys <= set(meta):
         raise InputError(f"{path} does not describe its model; it was not written by `ssmith export`")
     return meta
 

@@ -23,9 +23,10 @@
         } \
     } while (0)
 
-enum { MAX_MEMORY = 1 << 24, HEADER = 96, OP_BYTES = 40 };
+enum { MAX_MEMORY = 1 << 24, HEADER = 128, OP_BYTES = 40 };
 
 static long opened, refused;
+static size_t text; /* bytes of all names read */
 
 static uint32_t checksum(const unsigned char *p, size_t n)
 {
@@ -55,14 +56,22 @@ static int try_open(unsigned char *bytes, size_t n)
     if (status == SSM_OK) {
         size_t in_n = 5 * (size_t)model.inputs, out_n = 5 * (size_t)model.outputs;
         float *in = calloc(in_n, sizeof *in), *out = calloc(out_n, sizeof *out);
-        float *state = calloc(model.state_floats + 1u, sizeof *state);
+        unsigned char *state = malloc(model.state_bytes);
+        ssm_signal_t signal;
+        uint32_t s;
         PROMISE(in != NULL && out != NULL && state != NULL);
         PROMISE(ssm_process(&model, in, out, 5) == SSM_OK);
-        PROMISE(ssm_state_get(&model, state) == SSM_OK);
+        PROMISE(ssm_state_get(&model, state, model.state_bytes) == SSM_OK);
+        ssm_state_set(&model, state, model.state_bytes); /* its own weights may have made it NaN */
+        for (s = 0; s < model.inputs + model.outputs; s++) {
+            PROMISE(ssm_signal(&model, s, &signal) == SSM_OK);
+            text += strlen(signal.name) + strlen(signal.unit);
+        }
+        PROMISE(ssm_signal(&model, s, &signal) == SSM_E_NAMES);
         free(in), free(out), free(state);
         opened++;
     } else {
-        PROMISE(ssm_step(&model, NULL, NULL) == SSM_E_CLOSED);
+        PROMISE(ssm_step(&model, NULL, NULL) == SSM_E_INIT);
         PROMISE(need == 0 || status == SSM_E_MEMORY);
         refused++;
     }
@@ -86,7 +95,7 @@ int main(int argc, char **argv)
     FILE *stream = argc == 2 ? fopen(argv[1], "rb") : NULL;
     uint32_t words[] = {0, 1, 2, 3, 16, 17, 4096, 1u << 20, (1u << 20) + 1, 0x3fffffffu, 0x40000000u,
                         0x7fffffffu, 0x80000000u, 0xfffffffcu, 0xffffffffu, 0, 0, 0};
-    uint32_t ops;
+    uint32_t ops, signals;
     size_t n, i, k, head;
     unsigned char *copy;
     PROMISE(stream != NULL);
@@ -112,13 +121,17 @@ int main(int argc, char **argv)
             try_open(copy, n);
         }
     }
-    for (i = 16; i < head; i += 4)
+    memcpy(&signals, file + 88, 4);
+    for (i = 16; i + 4 <= n; i += 4) {
+        if (i >= head && i < signals) continue; /* weights */
         for (k = 0; k < sizeof words / sizeof words[0]; k++) {
             copy = copy_of(file, n);
             memcpy(copy + i, &words[k], 4);
             repair(copy, n);
             try_open(copy, n);
         }
+    }
+    PROMISE(text > 0);
     printf("opened %ld refused %ld\n", opened, refused);
     return 0;
 }

@@ -26,7 +26,91 @@ enum { FRAMES = 4096, U = C(_INPUTS), Y = C(_OUTPUTS), WIDEST = U > Y ? U : Y };
 
 static F(_t) model, other;
 static float in[FRAMES * U], out[FRAMES * Y], again[FRAMES * WIDEST];
-static float state[C(_STATE_FLOATS) + 1], kept[C(_STATE_FLOATS) + 1];
+static unsigned char state[C(_STATE_BYTES) + 4], kept[C(_STATE_BYTES)];
+
+/* A saved state is taken whole or not at all. */
+static int states(void)
+{
+    enum { N = C(_STATE_BYTES) };
+    const float nan = NAN;
+    size_t k;
+    PROMISE(F(_state_get)(&model, NULL, N) == C(_E_NULL));
+    PROMISE(F(_state_set)(&model, NULL, N) == C(_E_NULL));
+    PROMISE(F(_process)(&model, in, out, 2) == C(_OK));
+    PROMISE(F(_state_get)(&model, kept, N - 1) == C(_E_STATE));
+    PROMISE(F(_state_get)(&model, kept, N + 1) == C(_E_STATE));
+    PROMISE(F(_state_get)(&model, kept, N) == C(_OK));
+    PROMISE(memcmp(kept, "SSM1", 4) == 0);
+    for (k = 0; k < 16; k++) { /* every byte of the header counts */
+        memcpy(state, kept, N);
+        state[k] ^= 1;
+        PROMISE(F(_state_set)(&model, state, N) == C(_E_STATE));
+    }
+    for (k = 16; k < N; k += 4) {
+        memcpy(state, kept, N);
+        memcpy(state + k, &nan, sizeof nan);
+        PROMISE(F(_state_set)(&model, state, N) == C(_E_STATE));
+    }
+    PROMISE(F(_state_set)(&model, kept, N - 1) == C(_E_STATE));
+    PROMISE(F(_state_set)(&model, kept, N + 1) == C(_E_STATE));
+    PROMISE(F(_state_get)(&model, state, N) == C(_OK));
+    PROMISE(memcmp(state, kept, N) == 0);
+    PROMISE(F(_reset)(&model) == C(_OK));
+    memcpy(state + 1, kept, N); /* of any alignment */
+    PROMISE(F(_state_set)(&model, state + 1, N) == C(_OK));
+    PROMISE(F(_state_get)(&model, state + 3, N) == C(_OK));
+    PROMISE(memcmp(state + 3, kept, N) == 0);
+    return 0;
+}
+
+/* A frame that is not finite is refused whole, and the rest of its call with it. */
+static int only_finite(void)
+{
+    enum { N = C(_STATE_BYTES) };
+    const float bad[] = {NAN, INFINITY, -INFINITY};
+    size_t k;
+    PROMISE(F(_state_get)(&model, kept, N) == C(_OK));
+    for (k = 0; k < 3 * U * 2; k++) {
+        const float value = in[k / 3];
+        in[k / 3] = bad[k % 3];
+        memset(out, 7, sizeof *out * Y);
+        memcpy(again, out, sizeof *out * Y);
+        PROMISE(F(_process)(&model, in, out, 2) == C(_E_NONFINITE));
+        PROMISE(F(_step)(&model, in + k / 3 / U * U, out) == C(_E_NONFINITE));
+        PROMISE(memcmp(again, out, sizeof *out * Y) == 0);
+        in[k / 3] = value;
+    }
+    PROMISE(F(_state_get)(&model, state, N) == C(_OK));
+    PROMISE(memcmp(state, kept, N) == 0);
+    return 0;
+}
+
+/* The model tells its inputs, and whether the caller's are the same. */
+static int meta(void)
+{
+    const char *names[U];
+    const double period = F(_meta).period_s;
+    uint32_t k;
+    PROMISE(strcmp(F(_meta).sha256, C(_MODEL_SHA256)) == 0);
+    PROMISE(F(_meta).inputs_n == U && F(_meta).outputs_n == Y);
+    for (k = 0; k < U; k++) names[k] = F(_meta).inputs[k].name;
+    PROMISE(F(_check)(names, U, 0.0) == C(_OK));
+    PROMISE(F(_check)(names, U, period) == C(_OK));
+    PROMISE(F(_check)(names, U, period * 1.0000009) == C(_OK));
+    PROMISE(F(_check)(names, U, period * 1.000002) == (period > 0 ? C(_E_PERIOD) : C(_OK)));
+    PROMISE(F(_check)(names, U, period * 0.999998) == (period > 0 ? C(_E_PERIOD) : C(_OK)));
+    PROMISE(F(_check)(names, U - 1, 0.0) == C(_E_NAMES));
+    PROMISE(F(_check)(NULL, U, 0.0) == C(_E_NULL));
+    for (k = 0; k < U; k++) {
+        const char *name = names[k];
+        names[k] = "";
+        PROMISE(F(_check)(names, U, 0.0) == C(_E_NAMES));
+        names[k] = NULL;
+        PROMISE(F(_check)(names, U, 0.0) == C(_E_NULL));
+        names[k] = name;
+    }
+    return 0;
+}
 
 static int errors(void)
 {
@@ -34,20 +118,16 @@ static int errors(void)
     PROMISE(F(_init)(NULL) == C(_E_NULL));
     PROMISE(F(_step)(&closed, in, out) == C(_E_INIT));
     PROMISE(F(_reset)(&closed) == C(_E_INIT));
-    PROMISE(F(_state_get)(&closed, state) == C(_E_INIT));
+    PROMISE(F(_state_get)(&closed, state, C(_STATE_BYTES)) == C(_E_INIT));
+    PROMISE(F(_state_set)(&closed, state, C(_STATE_BYTES)) == C(_E_INIT));
     PROMISE(F(_init)(&model) == C(_OK));
     PROMISE(F(_process)(&model, NULL, NULL, 0) == C(_OK));
     PROMISE(F(_step)(&model, NULL, out) == C(_E_NULL));
     PROMISE(F(_step)(&model, in, NULL) == C(_E_NULL));
     PROMISE(F(_process)(&model, in, in, 2) == (Y > U ? C(_E_ALIAS) : C(_OK)));
     PROMISE(F(_reset)(&model) == C(_OK));
-    PROMISE(F(_state_get)(&model, NULL) == C(_E_NULL));
-    PROMISE(F(_state_get)(&model, kept) == C(_OK));
-    state[0] = NAN;
-    if (C(_STATE_FLOATS) > 0) PROMISE(F(_state_set)(&model, state) == C(_E_STATE));
-    PROMISE(F(_state_get)(&model, state) == C(_OK));
-    PROMISE(memcmp(state, kept, C(_STATE_BYTES)) == 0);
-    PROMISE(sizeof model >= C(_STATE_BYTES) + C(_SCRATCH_BYTES));
+    PROMISE(sizeof model == C(_RAM_BYTES));
+    PROMISE(sizeof model >= C(_STATE_BYTES) - 16 + C(_SCRATCH_BYTES));
     return 0;
 }
 
@@ -55,7 +135,11 @@ int main(int argc, char **argv)
 {
     size_t block = argc > 1 ? (size_t)atoi(argv[1]) : 0, frames, t, n;
     int status = errors();
+    if (status == 0) status = states();
+    if (status == 0) status = only_finite();
+    if (status == 0) status = meta();
     if (status != 0) return status;
+    PROMISE(F(_reset)(&model) == C(_OK));
     frames = fread(in, sizeof(float) * U, FRAMES, stdin);
     PROMISE(frames > 1);
     for (t = 0; t < frames; t += n) {

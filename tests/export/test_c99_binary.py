@@ -16,6 +16,7 @@ from ssmith.compiler import find_compiler
 from ssmith.errors import InputError
 from ssmith.export import c99_plan
 from ssmith.export.c99_binary import ssmc_bytes
+from ssmith.export.c99_plan import warmup_frames
 from ssmith.runtime.reference import describe
 from tests.bundles import random_bundle
 from tests.op_lists import any_bundle
@@ -34,27 +35,37 @@ def test_the_header_is_what_ssm_h_describes(seed):
     bundle = any_bundle(seed)
     data = ssmc_bytes(bundle)
     magic, version, length, checksum = struct.unpack_from("<4s3I", data)
-    assert (magic, version, length) == (b"SSMC", 1, len(data))
+    assert (magic, version, length) == (b"SSMC", 2, len(data))
     assert checksum == zlib.crc32(data[16:])
     inputs, outputs, ops, ops_at, text_at, text_n = struct.unpack_from("<6I", data, 16)
     assert (inputs, outputs, ops) == (len(bundle.meta.inputs), len(bundle.meta.outputs), len(bundle.meta.ops))
-    assert json.loads(data[text_at : text_at + text_n]) == describe(bundle)
+    assert json.loads(data[text_at : text_at + text_n]) == describe(bundle) | {"precision": "float32"}
     assert data[48:80].hex() == bundle.sha256
-    assert data[80:96] == bytes(16)
+    precision, warmup, signals_at, strings_at, strings_n = struct.unpack_from("<5I", data, 80)
+    assert (precision, warmup) == (0, warmup_frames(bundle))
+    assert data[100:128] == bytes(28)
+    strings = data[strings_at : strings_at + strings_n]
+    assert strings.endswith(b"\0")
+    for k, signal in enumerate((*bundle.meta.inputs, *bundle.meta.outputs)):
+        name, unit, low, high, known, zero = struct.unpack_from("<2I2d2I", data, signals_at + 32 * k)
+        assert strings[name:].split(b"\0")[0].decode() == signal.name
+        assert strings[unit:].split(b"\0")[0].decode() == signal.unit
+        assert (low if known & 1 else None, high if known & 2 else None) == (signal.minimum, signal.maximum)
+        assert zero == 0
     for k in range(ops):
         offsets = struct.unpack_from("<4I", data, ops_at + 40 * k + 24)
         assert all(at % 64 == 0 for at in offsets)
 
 
 def test_period(bundle):
-    assert struct.unpack_from("<Q", ssmc_bytes(bundle), 40) == (10_000_000,)
+    assert struct.unpack_from("<d", ssmc_bytes(bundle), 40) == (0.01,)
     without = Bundle(bundle.meta.model_copy(update={"period_s": None}), bundle.tensors)
-    assert struct.unpack_from("<Q", ssmc_bytes(without), 40) == (0,)
+    assert struct.unpack_from("<d", ssmc_bytes(without), 40) == (0.0,)
 
 
 def test_matrices_are_stored_by_input(bundle):
     data = ssmc_bytes(bundle)
-    (at,) = struct.unpack_from("<I", data, 96 + 24)
+    (at,) = struct.unpack_from("<I", data, 128 + 24)
     weight = np.frombuffer(data, "<f4", 3 * 5, at).reshape(3, 5)
     assert np.array_equal(weight, bundle.tensors["encoder.weight"].T)
 

@@ -165,7 +165,7 @@ def test_a_lone_or_foreign_source_is_refused(folder, tmp_path):
         (lambda data: b"", "no .ssmc file"),
         (lambda data: b"GGUF" + data[4:], "no .ssmc file"),
         (lambda data: data[:-1], "damaged"),
-        (lambda data: data[:200] + b"\0" + data[201:], "damaged"),
+        (lambda data: data[:200] + bytes([data[200] ^ 1]) + data[201:], "damaged"),
     ],
 )
 def test_a_damaged_file_is_refused(folder, tmp_path, edit, words):
