@@ -7,6 +7,8 @@
 - Version 2 holds one model at several orders: ``variants`` in the document, each with its own ops,
   golden cases and history; a tensor that several of them share is stored once (``ssmith.variants``).
   A bundle without variants is written as version 1.
+- Version 3 is either of them with a calibration, the ranges that integer code needs (``ssmith.quant``):
+  ``calibration`` in the document of each model that has one, and tensors ``calibration.KEY``.
 - The same model gives the same bytes. No pickle, no time stamps.
 - MUST refuse: unknown version, missing or unused tensor, wrong shape or type, NaN, |λ| ≥ 1, of the
   model and of every variant alike.
@@ -29,10 +31,11 @@ from ssmith.errors import InputError, first_problem
 from ssmith.files import write_atomic
 from ssmith.golden import GoldenCase
 from ssmith.ops import SSM, Float32, Op, check_ops, ssm_system, state_shapes, tensor_names
+from ssmith.quant import PREFIX, Calibration, calibration_names, check_calibration
 from ssmith.system import System
 from ssmith.variants import pack, unpack
 
-VERSIONS = (1, 2)
+VERSIONS = (1, 2, 3)
 GOLDEN_PARTS = ("input", "output", "streamed")
 MAX_NAME = 40
 MAX_VARIANTS = 64
@@ -71,9 +74,11 @@ class BundleMeta(BaseModel):
     golden: tuple[GoldenMeta, ...] = ()
     reduction: tuple[dict[str, Any], ...] = ()  # one entry a cut: order, σ, tail, bound, losses
     provenance: dict[str, str] = {}
+    calibration: Calibration | None = None
 
 
-OWN_FIELDS = {"ops", "golden", "reduction", "provenance"}  # of ``BundleMeta``: what a variant does not share
+# of ``BundleMeta``: what a variant does not share
+OWN_FIELDS = {"ops", "golden", "reduction", "provenance", "calibration"}
 
 
 class VariantMeta(BaseModel):
@@ -84,6 +89,7 @@ class VariantMeta(BaseModel):
     golden: tuple[GoldenMeta, ...] = ()
     reduction: tuple[dict[str, Any], ...] = ()
     provenance: dict[str, str] = {}
+    calibration: Calibration | None = None
     tensors: dict[str, str] = {}  # name in the variant → name in the file, where they differ
 
 
@@ -117,6 +123,8 @@ class Bundle:
             raise InputError(f"tensor {missing[0]!r} is named but not in the file")
         if extra := sorted(set(tensors) - used):
             raise InputError(f"tensor {extra[0]!r} belongs to no op; remove it")
+        if self.meta.calibration:
+            check_calibration(self.meta.ops, tensors, len(self.meta.inputs))
         for case in self.golden():
             frames, width_in, width_out = (
                 len(case.input),
@@ -142,6 +150,18 @@ class Bundle:
     def order(self) -> int:
         """The largest order of an SSM layer, what tells variants apart; 0 without such a layer."""
         return max((self.tensors[op.lam].shape[1] for op in self.meta.ops if isinstance(op, SSM)), default=0)
+
+    @property
+    def calibrated(self) -> bool:
+        """Whether the bundle carries the ranges that integer code needs."""
+        return self.meta.calibration is not None
+
+    def without_calibration(self) -> Bundle:
+        """The same models without their ranges: where weights change, the ranges of before are wrong."""
+        kept = {name: array for name, array in self.tensors.items() if not name.startswith(PREFIX)}
+        meta = self.meta.model_copy(update={"calibration": None})
+        variants = tuple(variant.without_calibration() for variant in self.variants)
+        return Bundle(meta, kept if self.calibrated else self.tensors, variants)
 
     @property
     def orders(self) -> tuple[int, ...]:
@@ -210,15 +230,17 @@ class Bundle:
         """The file's bytes; equal models give equal bytes."""
         from safetensors.numpy import save
 
-        document = self.meta.model_dump(mode="json")
+        document = _document(self.meta)
         tensors = dict(self.tensors)
         if self.variants:
             tensors, renamed = pack(tensors, {f"order{v.order}": v.tensors for v in self.variants})
             document["version"] = 2
             document["variants"] = [
-                variant.meta.model_dump(mode="json", include=OWN_FIELDS) | {"tensors": names}
+                _document(variant.meta, OWN_FIELDS) | {"tensors": names}
                 for variant, names in zip(self.variants, renamed, strict=True)
             ]
+        if any(model.meta.calibration for model in (self, *self.variants)):
+            document["version"] = 3
         return save(tensors, {"ssmith": json.dumps(document, sort_keys=True, allow_nan=False)})
 
     @property
@@ -267,16 +289,27 @@ class Bundle:
             ) from error
         version = raw.get("version") if isinstance(raw, dict) else None
         if version not in VERSIONS:
-            raise InputError(f"it has format version {version!r}; this release reads versions 1 and 2")
+            raise InputError(f"it has format version {version!r}; this release reads versions 1 to 3")
         several: tuple[VariantMeta, ...] = ()
         try:
-            if version == 2:
+            if version == 2 or (version == 3 and "variants" in raw):
                 several = _Variants.model_validate({"variants": raw.pop("variants", ())}).variants
-                raw["version"] = 1  # what is left is the main model's document
+            raw["version"] = 1  # what is left is the main model's document
             meta = BundleMeta.model_validate(raw)
         except ValidationError as error:
             raise InputError(f"metadata field {first_problem(error)}") from error
+        models: list[BundleMeta | VariantMeta] = [meta, *several]
+        if version < 3 and any(model.calibration for model in models):
+            raise InputError(f"it has a calibration, which format version {version} does not know")
         return _assembled(meta, several, tensors) if several else cls(meta, tensors)
+
+
+def _document(meta: BundleMeta, include: set[str] | None = None) -> dict[str, Any]:
+    """What goes into the file; a calibration that there is not is not mentioned, as before version 3."""
+    document = meta.model_dump(mode="json", include=include)
+    if meta.calibration is None:
+        document.pop("calibration")
+    return document
 
 
 def variant_name(name: str, order: int) -> str:
@@ -295,8 +328,10 @@ def variant_name(name: str, order: int) -> str:
 
 
 def _named(meta: BundleMeta | VariantMeta) -> set[str]:
-    """The tensors that ops and golden cases name."""
+    """The tensors that ops, golden cases and a calibration name."""
     names = {name for op in meta.ops for name in tensor_names(op)}
+    if meta.calibration:
+        names |= calibration_names(meta.ops)
     return names | {f"golden.{case.name}.{part}" for case in meta.golden for part in GOLDEN_PARTS}
 
 

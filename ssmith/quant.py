@@ -1,5 +1,79 @@
-"""The quantisation scheme as data: bits and rounding rule, no arithmetic. Only float32 exists so far."""
+"""The quantisation scheme as data: bits, rounding rule, and what a bundle must know to be quantised.
 
-from typing import Literal
+- Weights: int8, one scale an output channel, symmetric, |code| ≤ 127.
+- Activations that meet weights: 16 or 8 bits, one scale and one offset an input channel; they saturate.
+- Accumulators, vectors between ops and states: int32; they are proven not to overflow. A cumulative
+  mean sums in int64.
+- Poles: 16 bits where that changes 1 - |λ| by less than one per cent, else 32.
+- Every product is rounded to nearest, halves up; codes of real inputs to nearest even.
 
-Precision = Literal["float32"]
+Ranges come from a **calibration**: what the vectors before the weights, and the states, were seen to
+be on training sequences. A bundle carries it as tensors ``calibration.KEY``, each (4, n) with the rows
+minimum, maximum, mean and standard deviation of n channels. Keys: ``input``; ``OP.input`` for every
+linear and SSM op, the vector it reads; ``OP.state`` for every SSM, its planar states.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+import numpy as np
+from pydantic import BaseModel, ConfigDict, Field
+
+from ssmith.errors import InputError
+from ssmith.ops import SSM, Linear, Op, Tensors, output_width
+
+WEIGHT_LIMIT = 127
+CODE_LIMITS = {16: 32767, 8: 127}  # activation bits → largest code
+POLE_TOLERANCE = 0.01  # of 1 - |λ|: more than that, and λ is kept in 32 bits
+PREFIX = "calibration."
+ROWS = ("minimum", "maximum", "mean", "deviation")
+
+
+class Calibration(BaseModel):
+    """How much data the ranges come from; the ranges themselves are tensors."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+    sequences: int = Field(ge=1)
+    frames: int = Field(ge=1)
+
+
+def calibration_names(ops: Iterable[Op]) -> set[str]:
+    """The tensors that a calibration of these ops consists of."""
+    names = {f"{PREFIX}input"}
+    for op in ops:
+        if isinstance(op, Linear | SSM):
+            names.add(f"{PREFIX}{op.name}.input")
+        if isinstance(op, SSM):
+            names.add(f"{PREFIX}{op.name}.state")
+    return names
+
+
+def check_calibration(ops: Iterable[Op], tensors: Tensors, inputs: int) -> None:
+    """Refuse ranges that no data could have; all ``calibration_names`` MUST be there.
+
+    Raises:
+        InputError: a tensor has another shape than (4, n), or minimum ≤ mean ≤ maximum and
+            deviation ≥ 0 do not hold.
+    """
+    _check_ranges(f"{PREFIX}input", tensors, inputs)
+    width = inputs
+    for op in ops:
+        if isinstance(op, Linear | SSM):
+            _check_ranges(f"{PREFIX}{op.name}.input", tensors, width)
+        if isinstance(op, SSM):
+            _check_ranges(f"{PREFIX}{op.name}.state", tensors, 2 * tensors[op.lam].shape[1])
+        width = output_width(op, width, tensors)
+
+
+def _check_ranges(name: str, tensors: Tensors, width: int) -> None:
+    if tensors[name].shape != (len(ROWS), width):
+        raise InputError(f"tensor {name!r} has shape {tensors[name].shape}, expected {(len(ROWS), width)}")
+    low, high, mean, deviation = tensors[name]
+    wrong = (low > mean) | (mean > high) | (deviation < 0)
+    if wrong.any():
+        c = int(np.argmax(wrong))
+        raise InputError(
+            f"tensor {name!r} says that channel {c} lies in [{low[c]}, {high[c]}] with mean {mean[c]} and"
+            f" deviation {deviation[c]}, which cannot be; calibrate the bundle again"
+        )

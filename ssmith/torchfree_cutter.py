@@ -13,6 +13,7 @@ from ssmith.bundle import Bundle, GoldenMeta
 from ssmith.errors import InputError
 from ssmith.golden import recorded_tolerance
 from ssmith.ops import SSM, Float32, Tensors, ssm_system, ssm_tensors, tensor_names
+from ssmith.quant import PREFIX
 from ssmith.recipe import CriterionName, Recipe
 from ssmith.runtime.reference import layer_states, run
 from ssmith.system import Real
@@ -160,7 +161,8 @@ class Cutter:
         Raises:
             SsmithError: float32 does not carry the cut model.
         """
-        meta, weights = self.bundle.meta, dict(tensors)
+        meta = self.bundle.meta
+        weights = {name: a for name, a in tensors.items() if not name.startswith(PREFIX)}
         golden = []
         for case in self.bundle.golden():
             exact, _ = run(meta.ops, tensors, case.input)
@@ -180,6 +182,7 @@ class Cutter:
             "golden": tuple(golden),
             "reduction": (*meta.reduction, *cuts),
             "provenance": {**meta.provenance, **provenance},
+            "calibration": None,  # the ranges of the states before the cut are not those after it
         }
         return Bundle(meta.model_copy(update=changes), weights)
 
