@@ -218,6 +218,7 @@ static inline int32_t ssm_mulr(int32_t a, int32_t b)
 }
 
 #include "ssm_integer_frame.h"
+#include "ssm_integer_state.h"
 #include "ssm_integer_scalar.h"
 
 #endif
