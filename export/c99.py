@@ -11,10 +11,10 @@ from pathlib import Path
 
 from ssmith.bundle import Bundle
 from ssmith.export.c99_binary import ssmc_bytes
-from ssmith.export.c99_form import header, source
+from ssmith.export.c99_form import cmake_lists, header, source, wrapper
 from ssmith.export.c99_source import check_name, float_form, weights_text
 from ssmith.files import write_atomic
-from ssmith.runtime.artifacts import ENGINE, KERNELS
+from ssmith.runtime.artifacts import ENGINE, KERNELS, WRAPPER
 from ssmith.runtime.parity import ParityRow, check_file
 
 
@@ -26,7 +26,8 @@ def lower(bundle: Bundle, folder: Path) -> list[Path]:
         folder: where to write; made if missing.
 
     Returns:
-        ``NAME.c``, ``NAME.h``, ``NAME_weights.h``, ``NAME.ssmc`` and the engine's three files.
+        ``NAME.c``, ``NAME.h``, ``NAME.hpp``, ``NAME_weights.h``, ``CMakeLists.txt``, ``NAME.ssmc`` and
+        the engine's files.
 
     Raises:
         InputError: the name is taken in C, a dimension is too large, or the folder cannot be written.
@@ -36,11 +37,13 @@ def lower(bundle: Bundle, folder: Path) -> list[Path]:
     files = {
         f"{name}.c": source(form).encode(),
         f"{name}.h": header(form).encode(),
+        f"{name}.hpp": wrapper(form).encode(),
+        "CMakeLists.txt": cmake_lists([form]).encode(),
         f"{name}_weights.h": weights_text(bundle).encode(),
         f"{name}.ssmc": ssmc_bytes(bundle),
     }
     engine = resources.files("ssmith.runtime") / "c"
-    files |= {file: (engine / file).read_bytes() for file in (*ENGINE, KERNELS)}
+    files |= {file: (engine / file).read_bytes() for file in (*ENGINE, WRAPPER, KERNELS)}
     for file, data in files.items():
         write_atomic(folder / file, data)
     return [folder / file for file in files]

@@ -1,8 +1,8 @@
 """What the generated C files of every precision have in common: header, source, wrapper.
 
 ``Form`` is what they differ in; ``export.c99_source`` makes the float form. The templates hold the
-rest: ``model.h.in`` and ``model.c.in``, with ``run.h.in`` and ``run.c.in`` once for each kind of frame
-that the model takes.
+rest: ``model.h.in``, ``model.c.in`` and ``model.hpp.in``, each with its ``run`` part once for each kind
+of frame that the model takes.
 """
 
 from __future__ import annotations
@@ -164,6 +164,43 @@ def source(form: Form) -> str:
     )
 
 
+def wrapper(form: Form) -> str:
+    """``NAME.hpp``."""
+    parts, buffers = [], []
+    for run in form.runs:
+        check = (
+            "        for (std::size_t i = 0; i < inputs; i++)\n"
+            "            if (!finite(in[i], frames))\n"
+            f"                return {form.name.upper()}_E_NONFINITE;\n"
+        )
+        text = fill(
+            "run.hpp.in",
+            form,
+            suffix=run.suffix,
+            input=run.input,
+            output=run.output,
+            check=check if run.check else "",
+        )
+        parts.append(_guarded(text, run.guard))
+        members = (
+            f"    {run.input} in{run.suffix}_[block * inputs] = {{}};\n"
+            f"    {run.output} out{run.suffix}_[block * outputs] = {{}};\n"
+        )
+        buffers.append(_guarded(members, run.guard))
+    return fill("model.hpp.in", form, runs="\n".join(parts), buffers="".join(buffers))
+
+
+def cmake_lists(forms: Sequence[Form]) -> str:
+    """``CMakeLists.txt`` with one static library for each form of a model."""
+    return fill(
+        "CMakeLists.txt.in",
+        forms[0],
+        name=forms[0].name,
+        targets=", ".join(f"{form.name}::{form.name}" for form in forms),
+        models=" ".join(form.name for form in forms),
+    )
+
+
 def blob_header(form: Form) -> bytes:
     """The 16 bytes that open a saved state: magic, size of the whole, start of the model's digest."""
     return form.magic + form.state_bytes.to_bytes(4, "little") + bytes.fromhex(form.bundle.sha256)[:8]
@@ -210,8 +247,12 @@ def _runs(template: str, form: Form) -> str:
             refuse = f"    if (!({condition}))\n        return {form.name.upper()}_E_NONFINITE;\n"
             checks[key] = refuse if run.check else ""
         text = fill(template, form, suffix=run.suffix, input=run.input, output=run.output, **checks)
-        parts.append(f"#ifndef {run.guard}\n{text}#endif\n" if run.guard else text)
+        parts.append(_guarded(text, run.guard))
     return "\n".join(parts)
+
+
+def _guarded(text: str, guard: str) -> str:
+    return f"#ifndef {guard}\n{text}#endif\n" if guard else text
 
 
 def _example(run: Run, upper: str) -> str:

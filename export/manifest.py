@@ -28,6 +28,8 @@ _HOW: dict[Kind, str] = {
     "c-source": "generated C99; compile with -std=c99 -O3 -ffp-contract=off",
     "c-header": "included by the generated C99",
     "c-engine": "runs the .ssmc file; compile with -std=c99 -O3 -ffp-contract=off",
+    "cpp-header": "the generated C99 or its engine for C++17",
+    "cmake": "static libraries of the generated C99 for CMake projects",
     "ssmc": "weights and op list for the loadable C engine",
 }
 
@@ -74,14 +76,23 @@ def kind_of(path: Path) -> Kind:
     """
     if path.name in ENGINE:
         return "c-engine"
-    by_suffix: dict[str, Kind] = {".c": "c-source", ".h": "c-header", ".ssmc": "ssmc"}
+    by_suffix: dict[str, Kind] = {
+        ".c": "c-source",
+        ".h": "c-header",
+        ".hpp": "cpp-header",
+        ".ssmc": "ssmc",
+    }
+    if path.name == "CMakeLists.txt":
+        return "cmake"
     if path.suffix in by_suffix:
         return by_suffix[path.suffix]
     if path.name.endswith(".step.onnx"):
         return "onnx-step"
     if path.name.endswith(".sequence.onnx"):
         return "onnx-sequence"
-    raise InputError(f"{path} is of no kind an artifact folder holds (.c .h .ssmc .step.onnx .sequence.onnx)")
+    raise InputError(
+        f"{path} is of no kind an artifact folder holds (.c .h .hpp .ssmc .step.onnx .sequence.onnx CMakeLists.txt)"
+    )
 
 
 def is_named(path: Path, name: str) -> bool:

@@ -19,9 +19,12 @@ from ssmith.recipe import ArtifactPrecision
 
 MANIFEST = "manifest.json"
 ENGINE = ("ssm.h", "ssm.c", "ssm_file.h", "ssm_run_float.h")  # runs .ssmc files
+WRAPPER = "ssm.hpp"  # the engine for C++
 KERNELS = "ssm_kernels.h"  # included by the engine and by generated models
 
-Kind = Literal["onnx-step", "onnx-sequence", "c-source", "c-header", "c-engine", "ssmc"]
+Kind = Literal[
+    "onnx-step", "onnx-sequence", "c-source", "c-header", "c-engine", "cpp-header", "cmake", "ssmc"
+]
 
 
 class Artifact(BaseModel):
