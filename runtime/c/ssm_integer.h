@@ -62,6 +62,12 @@
 #endif
 #endif
 
+/* The vector unit, if -DSSM_PLAIN does not do without. */
+#if defined(SSM_PLAIN) || !defined(__GNUC__)
+#elif defined(__ARM_FEATURE_DSP) && defined(__ARM_ARCH_PROFILE) && __ARM_ARCH_PROFILE == 'M'
+#define SSM_ARM_DSP
+#endif
+
 /* ---- codes and matrix products -------------------------------------------------------------- */
 
 /* q = clamp(R(v << s, m) + b, -limit, limit); the codes K..Kp-1 of a frame become 0.
@@ -208,7 +214,7 @@ static inline int32_t ssm_shift(int32_t a, uint32_t s)
 /* R(a, b) */
 static inline int32_t ssm_mulr(int32_t a, int32_t b)
 {
-#if defined(__ARM_FEATURE_DSP) && defined(__GNUC__) && !defined(__aarch64__)
+#if defined(SSM_ARM_DSP)
     int32_t r;
     __asm__("smmulr %0, %1, %2" : "=r"(r) : "r"(a), "r"(b));
     return r;

@@ -109,6 +109,10 @@ static inline ssm_v_t ssm_v_table(const int32_t *table, ssm_v_t a)
 
 #include "ssm_integer_kernels.h"
 
+#if defined(SSM_ARM_DSP)
+#include "ssm_integer_arm.h"
+#else
+
 /* Four rows of a group of columns: every code is loaded once for four rows. */
 #define SSM_DOT4(code_t, name)                                                                     \
     static inline void name(const code_t *SSM_RESTRICT q, const int8_t *SSM_RESTRICT w,            \
@@ -168,3 +172,4 @@ static inline ssm_v_t ssm_v_table(const int32_t *table, ssm_v_t a)
 
 SSM_DOT(int8_t, ssm_dot_a8)
 SSM_DOT(int16_t, ssm_dot_a16)
+#endif
