@@ -91,7 +91,8 @@ def kind_of(path: Path) -> Kind:
     if path.name.endswith(".sequence.onnx"):
         return "onnx-sequence"
     raise InputError(
-        f"{path} is of no kind an artifact folder holds (.c .h .hpp .ssmc .step.onnx .sequence.onnx CMakeLists.txt)"
+        f"{path} is of no kind an artifact folder holds (.c .h .hpp .ssmc .step.onnx .sequence.onnx"
+        " CMakeLists.txt)"
     )
 
 

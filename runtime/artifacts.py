@@ -25,6 +25,7 @@ KERNELS = "ssm_kernels.h"  # included by the engine and by generated models
 Kind = Literal[
     "onnx-step", "onnx-sequence", "c-source", "c-header", "c-engine", "cpp-header", "cmake", "ssmc"
 ]
+RUNNABLE: frozenset[Kind] = frozenset(("onnx-step", "onnx-sequence", "c-source", "ssmc"))
 
 
 class Artifact(BaseModel):

@@ -19,7 +19,7 @@ from ssmith.errors import InputError, MissingToolError, first_problem
 from ssmith.files import write_atomic
 from ssmith.ops import Float32
 from ssmith.runtime.arithmetic import Real
-from ssmith.runtime.artifacts import read_manifest, verified
+from ssmith.runtime.artifacts import RUNNABLE, read_manifest, verified
 from ssmith.runtime.oracle import Expectation, expectations
 from ssmith.runtime.session import Session
 
@@ -174,9 +174,7 @@ def _files(folder: Path) -> list[Path]:
     """Every file of an artifact folder that a backend can open."""
     if not folder.is_dir():
         return [folder]
-    return [
-        verified(folder, f) for f in read_manifest(folder).files if f.kind not in ("c-header", "c-engine")
-    ]
+    return [verified(folder, f) for f in read_manifest(folder).files if f.kind in RUNNABLE]
 
 
 def _reference_rows(bundle: Bundle, expected: Sequence[Expectation]) -> Iterator[ParityRow]:
