@@ -64,6 +64,8 @@
 
 /* The vector unit, if -DSSM_PLAIN does not do without. */
 #if defined(SSM_PLAIN) || !defined(__GNUC__)
+#elif defined(__ARM_FEATURE_MVE) && (__ARM_FEATURE_MVE & 1)
+#define SSM_HELIUM
 #elif defined(__ARM_FEATURE_DSP) && defined(__ARM_ARCH_PROFILE) && __ARM_ARCH_PROFILE == 'M'
 #define SSM_ARM_DSP
 #endif
@@ -225,6 +227,10 @@ static inline int32_t ssm_mulr(int32_t a, int32_t b)
 
 #include "ssm_integer_frame.h"
 #include "ssm_integer_state.h"
+#if defined(SSM_HELIUM)
+#include "ssm_integer_arm.h"
+#else
 #include "ssm_integer_scalar.h"
+#endif
 
 #endif

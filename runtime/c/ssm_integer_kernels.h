@@ -38,8 +38,8 @@ static inline void SSM_V(rotate)(int32_t *re, int32_t *im, SSM_V(t) l_re, SSM_V(
                                  int32_t *d_re, int32_t *d_im, size_t k)
 {
     const SSM_V(t) a = SSM_V(load)(re, k), b = SSM_V(load)(im, k);
-    SSM_V(t) c = SSM_V(sub)(SSM_V(scale)(a, 1, l_re), SSM_V(scale)(b, 1, l_im));
-    SSM_V(t) d = SSM_V(add)(SSM_V(scale)(a, 1, l_im), SSM_V(scale)(b, 1, l_re));
+    SSM_V(t) c = SSM_V(sub)(SSM_V(rot)(a, l_re), SSM_V(rot)(b, l_im));
+    SSM_V(t) d = SSM_V(add)(SSM_V(rot)(a, l_im), SSM_V(rot)(b, l_re));
     c = SSM_V(add)(c, SSM_V(load)(d_re, k));
     d = SSM_V(add)(d, SSM_V(load)(d_im, k));
     SSM_V(store)(re, c, k);
@@ -52,9 +52,7 @@ static inline void SSM_V(rotate)(int32_t *re, int32_t *im, SSM_V(t) l_re, SSM_V(
    fraction F in Q31, c0[g] + R(F, c1[g] + R(F, c2[g])), table = c0, c1, c2. */
 static inline SSM_V(t) SSM_V(curve)(SSM_V(t) v, const int32_t *table, uint32_t p)
 {
-    const SSM_V(t) sign = SSM_V(sar)(v, 31);
-    const SSM_V(t) a = SSM_V(min)(SSM_V(sub)(SSM_V(xor)(v, sign), sign),
-                                  SSM_V(all)(ssm_shift(32, p) - 1));
+    const SSM_V(t) a = SSM_V(min)(SSM_V(abs)(v), SSM_V(all)(ssm_shift(32, p) - 1));
     const SSM_V(t) g = SSM_V(sar)(a, p);
     const SSM_V(t) f = SSM_V(and)(a, SSM_V(all)(ssm_shift(1, p) - 1));
     SSM_V(t) y = SSM_V(scale)(f, 31 - p, SSM_V(table)(table + 64, g));

@@ -95,10 +95,22 @@ static inline ssm_v_t ssm_v_sar(ssm_v_t a, uint32_t s)
     return a >> s;
 }
 
-/* R(a << s, b), 1 <= s <= 31 */
+/* |a| of a > -2^31 */
+static inline ssm_v_t ssm_v_abs(ssm_v_t a)
+{
+    const int32_t sign = a >> 31;
+    return ssm_v_sub(a ^ sign, sign);
+}
+
+/* R(a << s, b), 1 <= s <= 31, and rot(a, b) */
 static inline ssm_v_t ssm_v_scale(ssm_v_t a, uint32_t s, ssm_v_t b)
 {
     return ssm_mulr(ssm_shift(a, s), b);
+}
+
+static inline ssm_v_t ssm_v_rot(ssm_v_t a, ssm_v_t b)
+{
+    return ssm_mulr(ssm_shift(a, 1), b);
 }
 
 /* table[a], 0 <= a < 32 */
