@@ -1,8 +1,8 @@
-"""What every backend is compared with: the float64 reference on the bundle's golden inputs."""
+"""What backends are compared with: the float64 and the integer reference on a bundle's golden inputs."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -12,12 +12,15 @@ from ssmith.errors import InputError
 from ssmith.golden import GoldenCase
 from ssmith.ops import Float32
 from ssmith.runtime.arithmetic import Float64, Real
+from ssmith.runtime.integer import IntegerValues, run_integer
+from ssmith.runtime.integer_model import IntegerModel
 from ssmith.runtime.reference import State, run
 
 LONG_FRAMES = 10_000
 # A rounding error stays in a state for 1 / (1 - |λ|) frames, so what float32 can hold depends on
 # the model and the input: other float32 arithmetic may be this many times worse than the C engine's.
 MARGIN = 4.0
+NOISE_MARGIN_DB = 6.0  # the measured noise of int8 may be this far above the predicted one
 
 
 @dataclass(frozen=True, eq=False)
@@ -91,3 +94,49 @@ def _expect(
     draft = Expectation(name, block, output, state, float32, tolerance, tolerance, golden)
     error = np.abs(draft.scaled_states(state32) - draft.scaled_states(state)).max(initial=0.0)
     return replace(draft, state_tolerance=max(tolerance, MARGIN * float(error)))
+
+
+@dataclass(frozen=True, eq=False)
+class IntegerExpectation:
+    """What the int8 form must make of the input of an ``Expectation``.
+
+    Args:
+        case: the input, and what the model itself makes of it.
+        output: of the integer reference, as real numbers, shape (T, Y).
+        state: of the integer reference after the last frame.
+        saturated: codes that met their limit on the way; an error of their own, which no noise explains.
+        predicted_snr_db: Σ output² over the predicted Σ error², in dB.
+    """
+
+    case: Expectation
+    output: Float32
+    state: IntegerValues
+    saturated: int
+    predicted_snr_db: float
+
+    @property
+    def tolerance(self) -> float:
+        """Allowed root mean square error as a share of the output's root mean square."""
+        return float(10 ** (-(self.predicted_snr_db - NOISE_MARGIN_DB) / 20))
+
+
+def integer_expectations(
+    bundle: Bundle, expected: Sequence[Expectation], activation_bits: int
+) -> list[IntegerExpectation]:
+    """The same cases for the int8 form of a calibrated bundle.
+
+    Raises:
+        InputError: the bundle has no int8 form.
+    """
+    from ssmith.runtime.integer_lower import lower_integer
+    from ssmith.runtime.noise import predicted_snr_db
+
+    model = lower_integer(bundle, activation_bits)
+    predicted = predicted_snr_db(bundle, model)
+    return [_expect_integer(model, e, predicted) for e in expected]
+
+
+def _expect_integer(model: IntegerModel, e: Expectation, predicted_snr_db: float) -> IntegerExpectation:
+    saturated: dict[str, int] = {}
+    v, state = run_integer(model, model.encode(e.input), saturated=saturated)
+    return IntegerExpectation(e, model.decode(v), state, sum(saturated.values()), predicted_snr_db)

@@ -2,7 +2,8 @@
 
 Each artifact runs each golden input whole, in random pieces, frame by frame and across a saved
 state, plus one long stream; each is compared with the float64 reference, and the reference with
-the trained model's recorded outputs.
+the trained model's recorded outputs. An int8 artifact has to equal the integer reference bit for bit,
+and its error against float64 has to be what rounding noise explains.
 """
 
 from __future__ import annotations
@@ -20,7 +21,13 @@ from ssmith.files import write_atomic
 from ssmith.ops import Float32
 from ssmith.runtime.arithmetic import Real
 from ssmith.runtime.artifacts import RUNNABLE, read_manifest, verified
-from ssmith.runtime.oracle import Expectation, expectations
+from ssmith.runtime.oracle import (
+    NOISE_MARGIN_DB,
+    Expectation,
+    IntegerExpectation,
+    expectations,
+    integer_expectations,
+)
 from ssmith.runtime.session import Session
 
 ROUNDING = "float32 arithmetic against float64; the tolerance recorded with the golden vectors"
@@ -30,6 +37,8 @@ ENGINE_BITS = "the float32 reference sums in the C engine's order"
 KERNELS = "onnxruntime picks kernels by block length, so splits differ by rounding"
 NOT_RUN = "not run: "
 RECORDED = "the trained model's own output; the tolerance recorded with it"
+INTEGER_BITS = "the integer reference computes with the same integers"
+NOISE = f"root mean square error; {NOISE_MARGIN_DB:g} dB above the noise predicted from the model's ranges"
 
 
 class ParityRow(BaseModel):
@@ -44,6 +53,8 @@ class ParityRow(BaseModel):
         snr_db: 10 log10(Σ expected² / Σ error²); None where the error is zero.
         worst_step: the frame with the largest error.
         tolerance: what ``relative`` may reach; 0 means the same bits.
+        predicted_snr_db: of an int8 artifact's ``noise`` row, whose ``relative`` is the root mean square
+            error as a share of the output's root mean square; None in all other rows.
         passed: whether ``relative`` ≤ ``tolerance``; false if the case was not run.
         reason: why this tolerance, or what went wrong, or ``not run: `` and why.
     """
@@ -57,6 +68,7 @@ class ParityRow(BaseModel):
     snr_db: float | None
     worst_step: int | None
     tolerance: float
+    predicted_snr_db: float | None = None
     passed: bool
     reason: str
 
@@ -202,12 +214,17 @@ def _artifact_rows(bundle: Bundle, path: Path, expected: Sequence[Expectation]) 
             f" {made_from[:12]}…) than the bundle {bundle.name!r} (sha256 {bundle.sha256[:12]}…);"
             " verify it against its own bundle, or export this one again"
         )
+    if session.meta.get("precision") == "int8":
+        integer = integer_expectations(bundle, expected, session.meta["activation_bits"])
+        return [row for e in integer for row in _integer_rows(session, path.name, e)]
     return [row for e in expected for row in _case_rows(session, path.name, e)]
 
 
-def _case_rows(session: Session, artifact: str, e: Expectation) -> Iterator[ParityRow]:
-    """All the ways to feed one input."""
-    exact = session.backend != "onnx"
+Row = Callable[[str, Real, Real, float, str], ParityRow]
+
+
+def _row_of(session: Session, artifact: str, e: Expectation) -> Row:
+    """(how, got, expected, tolerance, reason) → a row about one input."""
 
     def row(how: str, got: Real, expected: Real, tolerance: float, reason: str) -> ParityRow:
         return compare(
@@ -220,6 +237,40 @@ def _case_rows(session: Session, artifact: str, e: Expectation) -> Iterator[Pari
             case=f"{e.name}/{how}",
         )
 
+    return row
+
+
+def _integer_rows(session: Session, artifact: str, e: IntegerExpectation) -> Iterator[ParityRow]:
+    """All the ways to feed one input to an int8 artifact."""
+    row = _row_of(session, artifact, e.case)
+    session.reset()
+    whole = session.process(e.case.input)
+    yield row("bits", whole, e.output, 0.0, INTEGER_BITS)
+    if e.state:
+        found = session.state_get()
+        off = [found[name].astype(np.int64) - values for name, values in e.state.items()]
+        error = np.concatenate(off)[None].astype(np.float64)
+        state = row("state", error, np.zeros_like(error), 0.0, INTEGER_BITS)
+        yield state.model_copy(update={"worst_step": len(e.case.input) - 1})
+    yield _noise_row(row("noise", whole, e.case.output, e.tolerance, NOISE), e)
+    for how, feed in _FEEDS.items():
+        session.reset()
+        yield row(how, feed(session, e.case.input), whole, 0.0, SAME_BITS)
+
+
+def _noise_row(row: ParityRow, e: IntegerExpectation) -> ParityRow:
+    """The row, judged by its root mean square error where there is one."""
+    row = row.model_copy(update={"predicted_snr_db": e.predicted_snr_db})
+    if row.snr_db is None:  # no error at all, no signal, or no number
+        return row
+    relative = 10 ** (-row.snr_db / 20)
+    return row.model_copy(update={"relative": relative, "passed": relative <= e.tolerance})
+
+
+def _case_rows(session: Session, artifact: str, e: Expectation) -> Iterator[ParityRow]:
+    """All the ways to feed one input."""
+    exact = session.backend != "onnx"
+    row = _row_of(session, artifact, e)
     split = (0.0, SAME_BITS) if exact else (e.tolerance, KERNELS)
     session.reset()
     whole = session.process(e.input)
