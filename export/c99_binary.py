@@ -48,7 +48,16 @@ def ssmc_bytes(bundle: Bundle) -> bytes:
     return finished(body, bundle, len(steps), "float32", {"precision": "float32"})
 
 
-def finished(body: bytearray, bundle: Bundle, ops: int, precision: str, about: dict[str, Any]) -> bytes:
+def finished(
+    body: bytearray,
+    bundle: Bundle,
+    ops: int,
+    precision: str,
+    about: dict[str, Any],
+    *,
+    codes: tuple[int, int] = (0, 0),
+    scales: Sequence[float] = (),
+) -> bytes:
     """A whole file from ops and tensors: signals, strings, text and header added.
 
     Args:
@@ -57,8 +66,10 @@ def finished(body: bytearray, bundle: Bundle, ops: int, precision: str, about: d
         ops: how many.
         precision: ``"float32"`` or ``"int8"``.
         about: keys added to what ``describe`` tells tools.
+        codes: bits of a code and offset of the scales, of an int8 model.
+        scales: of an int8 model, what a code of each input, then of each output is worth.
     """
-    signals, strings = _signals((*bundle.meta.inputs, *bundle.meta.outputs))
+    signals, strings = _signals((*bundle.meta.inputs, *bundle.meta.outputs), scales)
     text = json.dumps(describe(bundle) | about, sort_keys=True).encode()
     body += bytes(-len(body) % 8)
     signals_at = len(body)
@@ -66,27 +77,27 @@ def finished(body: bytearray, bundle: Bundle, ops: int, precision: str, about: d
     text_at = strings_at + len(strings)
     body += signals + strings + text
     body[16:HEADER_BYTES] = struct.pack(
-        "<6Id32s5I28x",
+        "<6Id32s7I20x",
         *(len(bundle.meta.inputs), len(bundle.meta.outputs), ops, HEADER_BYTES, text_at, len(text)),
         bundle.meta.period_s or 0.0,
         bytes.fromhex(bundle.sha256),
-        *(PRECISIONS[precision], warmup_frames(bundle), signals_at, strings_at, len(strings)),
+        *(PRECISIONS[precision], warmup_frames(bundle), signals_at, strings_at, len(strings), *codes),
     )
     body[:16] = struct.pack("<4s3I", b"SSMC", VERSION, len(body), zlib.crc32(body[16:]))
     return bytes(body)
 
 
-def _signals(signals: Sequence[Signal]) -> tuple[bytes, bytes]:
+def _signals(signals: Sequence[Signal], scales: Sequence[float]) -> tuple[bytes, bytes]:
     """The records of the signals and the strings they point into."""
     records, strings, at = bytearray(), bytearray(), dict[str, int]()
-    for signal in signals:
+    for signal, scale in zip(signals, scales or [0.0] * len(signals), strict=True):
         for text in (signal.name, signal.unit):
             if text not in at:
                 at[text] = len(strings)
                 strings += text.encode("utf-8", "surrogatepass") + b"\0"
         known = (signal.minimum is not None) | (signal.maximum is not None) << 1
         numbers = (signal.minimum or 0.0, signal.maximum or 0.0)
-        records += struct.pack("<2I2d2I", at[signal.name], at[signal.unit], *numbers, known, 0)
+        records += struct.pack("<2I2dIf", at[signal.name], at[signal.unit], *numbers, known, scale)
     return bytes(records), bytes(strings)
 
 

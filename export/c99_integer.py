@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from itertools import groupby
+from typing import Any
 
 from ssmith.bundle import MAX_NAME, Bundle
 from ssmith.errors import InputError
@@ -93,14 +94,19 @@ def integer_form(bundle: Bundle, model: IntegerModel) -> Form:
             Run("_codes", "int16_t", "int32_t"),
         ),
         notes=_notes(name, upper, model),
-        about={
-            "precision": "int8",
-            "activation_bits": model.activation_bits,
-            "state_types": [f"int{state.bits}" for state in model.states],
-        },
+        about=about(model),
         meta_fields="const float *input_scale, *output_scale; /* per value: real = code * scale */\n",
         meta_values=f",\n    {name}_input_scale, {name}_output_scale",
     )
+
+
+def about(model: IntegerModel) -> dict[str, Any]:
+    """What tools are told beside ``describe``: precision, bits of a code, NumPy types of the states."""
+    return {
+        "precision": "int8",
+        "activation_bits": model.activation_bits,
+        "state_types": [f"int{state.bits}" for state in model.states],
+    }
 
 
 def integer_weights_text(bundle: Bundle, model: IntegerModel) -> str:

@@ -2,12 +2,13 @@
 
    SPDX-License-Identifier: 0BSD (free for any use, no conditions; the text is in ssm_kernels.h)
 
-   ssm_file.h reads the file, ssm_run_float.h runs the ops. */
+   ssm_file.h reads the file, ssm_run_float.h and ssm_run_integer.h run the ops. */
 
 #include "ssm.h"
 
 #include "ssm_file.h"
 #include "ssm_run_float.h"
+#include "ssm_run_integer.h"
 
 #if SSM_BLOCK < 1
 #error "SSM_BLOCK must be at least 1"
@@ -62,6 +63,8 @@ static int parse(ssm_t *m, const void *bytes, size_t n)
         m->outputs == 0 || m->outputs > MAX_DIM ||
         !inside(m->ops_at, (uint64_t)m->ops * (sizeof(op_t) / 4), n) || !signals_fit(m, n))
         return SSM_E_DAMAGED;
+    if (m->precision == SSM_INT8)
+        return integer_walk(m, n);
     return m->precision == SSM_FLOAT32 ? float_walk(m, n) : SSM_E_DAMAGED;
 }
 
@@ -119,7 +122,10 @@ int ssm_process(ssm_t *m, const float *in, float *out, uint32_t frames)
         return SSM_E_NONFINITE;
     while (frames > 0) {
         const uint32_t T = frames < SSM_BLOCK ? frames : SSM_BLOCK;
-        float_block(m, in, out, T);
+        if (m->precision == SSM_INT8)
+            integer_block(m, in, out, T);
+        else
+            float_block(m, in, out, T);
         in += (size_t)T * m->inputs;
         out += (size_t)T * m->outputs;
         frames -= T;
@@ -132,12 +138,40 @@ int ssm_step(ssm_t *m, const float *in, float *out)
     return ssm_process(m, in, out, 1);
 }
 
+int ssm_process_codes(ssm_t *m, const int16_t *in, int32_t *out, uint32_t frames)
+{
+    if (m == NULL)
+        return SSM_E_NULL;
+    if (m->scratch == NULL)
+        return SSM_E_INIT;
+    if (m->precision != SSM_INT8)
+        return SSM_E_FORMAT;
+    if (frames > 0 && (in == NULL || out == NULL))
+        return SSM_E_NULL;
+    if ((const void *)in == (const void *)out && frames > 1 &&
+        (uint64_t)m->outputs * sizeof *out > (uint64_t)m->inputs * sizeof *in)
+        return SSM_E_ALIAS;
+    while (frames > 0) {
+        const uint32_t T = frames < SSM_BLOCK ? frames : SSM_BLOCK;
+        integer_block_codes(m, in, out, T);
+        in += (size_t)T * m->inputs;
+        out += (size_t)T * m->outputs;
+        frames -= T;
+    }
+    return SSM_OK;
+}
+
+int ssm_step_codes(ssm_t *m, const int16_t *in, int32_t *out)
+{
+    return ssm_process_codes(m, in, out, 1);
+}
+
 /* ---- saved states ----------------------------------------------------------------------------- */
 
 /* What opens every saved state: "SSM" and the kind of words, bytes of the whole, start of the digest. */
 static void blob_header(const ssm_t *m, unsigned char *header)
 {
-    memcpy(header, "SSM1", 4);
+    memcpy(header, m->precision == SSM_FLOAT32 ? "SSM1" : m->code_bits == 16 ? "SSM2" : "SSM3", 4);
     memcpy(header + 4, &m->state_bytes, 4);
     memcpy(header + 8, m->sha256, 8);
 }
@@ -167,7 +201,10 @@ int ssm_state_set(ssm_t *m, const void *blob, size_t bytes)
     if (bytes != m->state_bytes)
         return SSM_E_STATE;
     blob_header(m, header);
-    if (memcmp(p, header, sizeof header) != 0 || !float_states_fit(m, p + sizeof header))
+    if (memcmp(p, header, sizeof header) != 0)
+        return SSM_E_STATE;
+    if (m->precision == SSM_INT8 ? !integer_states_fit(m, p + sizeof header)
+                                 : !float_states_fit(m, p + sizeof header))
         return SSM_E_STATE;
     memcpy(m->state, p + sizeof header, bytes - sizeof header);
     return SSM_OK;
@@ -195,6 +232,7 @@ int ssm_signal(const ssm_t *m, uint32_t index, ssm_signal_t *signal)
     known = word(p + 24);
     signal->has_minimum = (int)(known & 1u);
     signal->has_maximum = (int)(known >> 1 & 1u);
+    memcpy(&signal->scale, p + 28, sizeof signal->scale);
     return SSM_OK;
 }
 

@@ -34,11 +34,17 @@
      80 precision: 0 float32, 1 int8   84 warm-up frames (see ssm_t)
      88 offset of the signals, the inputs and then the outputs
      92 offset and 96 bytes of strings, UTF-8, each with a zero byte at its end
-     100 zero up to byte 128
+     100 bits of a code, 8 or 16, and 104 offset of the scales of an int8 model, else zero
+     108 zero up to byte 128
      signal: string offsets of name and unit, f64 minimum, f64 maximum, which of them count (bits 0
-       and 1), zero
-     op: kind, values in, values out, n, slot, scalar (float32), four tensor offsets (0 = none)
-     tensors: float32, row-major, at multiples of 64; matrices as (in, out). */
+       and 1), float32 scale of an int8 model's codes, else zero
+     op of a float32 model: kind, values in, values out, n, slot, scalar (float32), four tensor
+       offsets (0 = none)
+     op of an int8 model, a kernel call of ssm_integer.h: kind and buffers (ssm_run_integer.h lists
+       both; each buffer u16), values in, values out, four numbers (i32), two tensor offsets
+     scales: float32, 1 / scale of each input, then the scale of each output
+     tensors: at multiples of 64; float32, row-major, matrices as (in, out); or int8, int16 and int32
+       as the kernels read them. */
 
 #ifndef SSM_H
 #define SSM_H
@@ -71,13 +77,13 @@ enum {
     SSM_E_NAMES = -6,     /* other inputs, or in another order */
     SSM_E_PERIOD = -7,    /* frames come at another rate */
     SSM_E_ALIGN = -8,     /* bytes or memory do not start at a multiple of 4 */
-    SSM_E_FORMAT = -9,    /* not an .ssmc file, another version, or a big-endian machine */
+    SSM_E_FORMAT = -9,    /* not an .ssmc file, another version or kind, or a big-endian machine */
     SSM_E_DAMAGED = -10,  /* cut short, checksum wrong, or it describes something impossible */
     SSM_E_MEMORY = -11    /* memory is smaller than ssm_memory_bytes() */
 };
 
 enum { SSM_FLOAT32 = 0, SSM_INT8 = 1 }; /* precision */
-enum { SSM_SLOTS = 16 };
+enum { SSM_SLOTS = 16, SSM_BUFFERS = 5 + SSM_SLOTS };
 
 /* Clang 20 and later prove it (-Wfunction-effects) and watch it (-fsanitize=realtime). */
 #if defined(__has_attribute)
@@ -103,6 +109,8 @@ typedef struct {
     size_t scratch_bytes;
     uint32_t ops, ops_at, signals_at, strings_at, strings_n, width, modes2, state_words;
     uint32_t slot[SSM_SLOTS]; /* width of each slot, 0 = unused */
+    uint32_t code_bits, scales_at, q_bytes;
+    uint32_t buffer[SSM_BUFFERS]; /* of an int8 model: values per frame, 0 = unused */
     void *state, *scratch;
 } ssm_t;
 
@@ -111,6 +119,7 @@ typedef struct {
     const char *name, *unit; /* unit "" where there is none */
     double minimum, maximum; /* 0 where not stated */
     int has_minimum, has_maximum;
+    float scale; /* of an int8 model: real value = code * scale; 0 otherwise */
 } ssm_signal_t;
 
 /* Bytes of working memory that ssm_open() wants, 0 if the file is not usable. */
@@ -128,6 +137,11 @@ int ssm_step(ssm_t *m, const float *in, float *out) SSM_NONBLOCKING;
 
 /* frames >= 0 frames: in (frames, U), out (frames, Y); in == out is allowed where Y <= U. */
 int ssm_process(ssm_t *m, const float *in, float *out, uint32_t frames) SSM_NONBLOCKING;
+
+/* The same in codes, for int8 models: in int16, saturating at +-32767, out int32; ssm_signal() tells
+   what a code is worth. SSM_E_FORMAT if the model is a float32 one. */
+int ssm_step_codes(ssm_t *m, const int16_t *in, int32_t *out) SSM_NONBLOCKING;
+int ssm_process_codes(ssm_t *m, const int16_t *in, int32_t *out, uint32_t frames) SSM_NONBLOCKING;
 
 /* Copy the states out, or continue from a copy. blob (m->state_bytes) of any alignment; bytes is its
    size. 16 bytes of header, which tell the model, then the states in the order of the ops. The same
