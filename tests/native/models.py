@@ -24,6 +24,12 @@ def small(width: int) -> Bundle:
     return _network(width=width, blocks=1, inputs=1, outputs=1)
 
 
+def digits() -> Bundle:
+    """The shapes of the digits recipe's model after its reduction."""
+    rng = np.random.default_rng(3)
+    return random_bundle(rng, width=16, orders=(12,), inputs=1, outputs=10, norm="affine", pool="mean")
+
+
 def layers() -> Bundle:
     """The ops that the model of reference lacks, in odd sizes."""
     return random_bundle(np.random.default_rng(1), width=13, orders=(6, 17), norm="layer", pool="ema")
@@ -38,6 +44,7 @@ MODELS: dict[str, Callable[[], Bundle]] = {
     "reference": reference,
     "small16": functools.partial(small, 16),
     "small8": functools.partial(small, 8),
+    "digits": digits,
     "layers": layers,
     "tokens": tokens,
 }

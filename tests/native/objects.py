@@ -59,4 +59,5 @@ def deepest_stack(call_graph: Path) -> tuple[int, list[str]]:
 
 
 def _tool(toolchain: Toolchain, name: str) -> str:
-    return f"{toolchain.compiler[0].removesuffix('gcc')}{name}"
+    compiler = toolchain.compiler[0]
+    return f"{compiler.removesuffix('gcc')}{name}" if compiler.endswith("-gcc") else name

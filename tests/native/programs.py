@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -12,7 +13,7 @@ from ssmith.bundle import Bundle
 from ssmith.export import c99
 from tests.native.emulators import qemu_counts
 from tests.native.models import MODELS
-from tests.native.toolchains import EXACT, HERE, TOOLCHAINS, Toolchain, compile_object, link
+from tests.native.toolchains import EXACT, HERE, TOOLCHAINS, Toolchain, command, compile_object, link
 
 
 @dataclass(frozen=True)
@@ -32,13 +33,7 @@ class Precision:
     codes: bool = False
 
 
-PRECISIONS = {
-    precision.name: precision
-    for precision in (
-        Precision("float32"),
-        Precision("float32-fma", flags=("-DSSM_FMA",)),
-    )
-}
+PRECISIONS = {precision.name: precision for precision in (Precision("float32"),)}
 
 
 @dataclass(frozen=True)
@@ -81,7 +76,8 @@ class Workshop:
         kind = PRECISIONS[precision]
         work = self._place(toolchain, model, precision, main, *flags)
         if not (work / "program").exists():
-            self._link(toolchain, self._objects(toolchain, model, kind, flags, main, work), work)
+            objects = self._objects(toolchain, model, kind, flags, main, work)
+            self._link(toolchain, objects, work, [flag for flag in flags if flag.startswith("-fsanitize")])
         return work / "program"
 
     def model_object(self, toolchain: Toolchain, model: str, precision: str, *flags: str) -> Path:
@@ -132,11 +128,11 @@ class Workshop:
             compile_object(toolchain, HERE / main, work / "main.o", ("-O2", *shared, *defines)),
         ]
 
-    def _link(self, toolchain: Toolchain, objects: list[Path], work: Path) -> Path:
+    def _link(self, toolchain: Toolchain, objects: list[Path], work: Path, flags: Sequence[str] = ()) -> Path:
         if toolchain.runner == "wasm":
-            flags = ("-O2", "-fno-builtin")
-            objects = [*objects, compile_object(toolchain, HERE / "memory.c", work / "memory.o", flags)]
-        return link(toolchain, objects, work / "program")
+            plain = ("-O2", "-fno-builtin")
+            objects = [*objects, compile_object(toolchain, HERE / "memory.c", work / "memory.o", plain)]
+        return link(toolchain, objects, work / "program", flags)
 
     def _place(self, toolchain: Toolchain, *parts: str) -> Path:
         return self.root / toolchain.name / "+".join(part.replace("/", "-") for part in parts)
@@ -155,3 +151,13 @@ def toolchain(name: str, *, counts: bool = False) -> Toolchain:
     if counts and found.runner in ("user", "system") and not qemu_counts():
         pytest.skip("the instruction counter speaks the plugin interface of QEMU 4.2 to 8")
     return found
+
+
+def header_value(workshop: Workshop, model: str, precision: str, name: str) -> int:
+    """The value of a macro of the model's header: ``NAME_RAM_BYTES`` for ``RAM_BYTES``."""
+    prefix = f"net{PRECISIONS[precision].suffix}"
+    text = f'#include "{prefix}.h"\nunsigned value = {prefix.upper()}_{name};\n'
+    assembly = command(["gcc", "-S", "-xc", f"-I{workshop.artifacts(model)}", "-", "-o", "-"], input=text)
+    value = re.search(r"^value:\n\s*\.long\s+(\d+)", assembly, re.M)
+    assert value is not None, assembly
+    return int(value[1])

@@ -178,8 +178,14 @@ def compile_object(toolchain: Toolchain, source: Path, output: Path, flags: Sequ
     return output
 
 
-def link(toolchain: Toolchain, objects: Sequence[Path], output: Path) -> Path:
+def link(toolchain: Toolchain, objects: Sequence[Path], output: Path, flags: Sequence[str] = ()) -> Path:
     """Link objects to a program that the toolchain's runner takes.
+
+    Args:
+        toolchain: with what.
+        objects: what ``compile_object`` made.
+        output: the program.
+        flags: for the linker, as sanitizers need.
 
     Raises:
         BuildError: the linker refused them.
@@ -201,5 +207,5 @@ def link(toolchain: Toolchain, objects: Sequence[Path], output: Path) -> Path:
         start = ["-static"]
     if toolchain.linker:
         target = ()
-    command([*(toolchain.linker or toolchain.compiler), *target, *start, *objects, "-o", output])
+    command([*(toolchain.linker or toolchain.compiler), *target, *start, *flags, *objects, "-o", output])
     return output
