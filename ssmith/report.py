@@ -18,6 +18,7 @@ from ssmith.bundle import Bundle
 from ssmith.errors import InputError, MissingToolError, first_problem
 from ssmith.files import write_atomic
 from ssmith.measurement import Measurement
+from ssmith.quantization import Quantization
 from ssmith.report_bundles import bundle_cuts, bundle_rows, readable_bundles
 from ssmith.report_cuts import CutRow, ReductionPlan, SpectrumRow, plan_of
 from ssmith.report_data import (
@@ -37,6 +38,7 @@ _WHERE: dict[Section, tuple[str, ...]] = {
     "cuts": ("train/cuts.json", "cuts.json"),
     "spectra": ("train/spectra.json", "spectra.json"),
     "comparison": ("compare.json",),
+    "quantization": ("quantization.json",),
     "artifacts": ("artifacts/manifest.json", "manifest.json"),
     "parity": ("parity.json",),
     "measurements": ("measurements.json",),
@@ -45,6 +47,7 @@ _VERB: dict[Section, str] = {  # spectra are looked at by one schedule only, so 
     "training": "ssmith train",
     "cuts": "ssmith train",
     "comparison": "ssmith run",
+    "quantization": "ssmith quantize",
     "artifacts": "ssmith export",
     "parity": "ssmith verify",
     "measurements": "ssmith bench",
@@ -56,8 +59,8 @@ def build_report(run_folder: Path) -> ReportData:
 
     Args:
         run_folder: holds any of ``train/metrics.jsonl``, ``train/cuts.json``, ``compare.json``,
-            ``artifacts/manifest.json``, ``parity.json``, ``measurements.json``, ``recipe.json`` and
-            the bundle, whose provenance is shown.
+            ``quantization.json``, ``artifacts/manifest.json``, ``parity.json``,
+            ``measurements.json``, ``recipe.json`` and the bundle, whose provenance is shown.
 
     Raises:
         InputError: ``run_folder`` is not a folder.
@@ -85,9 +88,10 @@ def build_report(run_folder: Path) -> ReportData:
     artifacts: list[ArtifactRow] | None = part("artifacts", list[ArtifactRow], _field("files"))
     parity: list[ParityRow] | None = part("parity", list[ParityRow], _field("rows"))
     measurements: list[Measurement] | None = part("measurements", list[Measurement], _field("measurements"))
+    quantization: Quantization | None = part("quantization", Quantization)
     return ReportData(
         name=str(manifest.get("name") or run_folder.resolve().name),
-        summary=_summarise(training, cuts, comparison, artifacts, parity, measurements),
+        summary=_summarise(training, cuts, comparison, parity, measurements, quantization),
         training=training,
         plan=_plan(recipe),
         cuts=cuts,
@@ -95,6 +99,7 @@ def build_report(run_folder: Path) -> ReportData:
         bundles=rows,
         guarantees=_guarantees([*(cuts or []), *(cut for row in rows for cut in row.cuts)]),
         comparison=comparison,
+        quantization=quantization,
         artifacts=artifacts,
         parity=parity,
         measurements=measurements,
@@ -229,9 +234,9 @@ def _summarise(
     training: list[TrainingRow] | None,
     cuts: list[CutRow] | None,
     comparison: Comparison | None,
-    artifacts: list[ArtifactRow] | None,
     parity: list[ParityRow] | None,
     measurements: list[Measurement] | None,
+    quantization: Quantization | None,
 ) -> Summary:
     full = comparison.row("full") if comparison else None
     reduced = comparison.row("reduced") if comparison else None
@@ -239,6 +244,7 @@ def _summarise(
     ran = [row for row in parity or [] if row.ran]
     fastest = _fastest(measurements or [])
     rated = [m.deadline.misses for m in measurements or [] if m.deadline and m.backend == "native"]
+    int8 = next((m for m in measurements or [] if m.precision == "int8"), None)
     return Summary(
         order_before=full.orders if full else _first_orders(cuts or [], orders),
         order_after=reduced.orders if reduced else (orders[-1] if orders else []),
@@ -246,6 +252,7 @@ def _summarise(
         metric_full=full.score if full else None,
         metric_reduced=reduced.score if reduced else None,
         fastest_backend=fastest.backend if fastest else None,
+        fastest_precision=fastest.precision if fastest else None,
         step_p50_us=fastest.timing.p50_us if fastest and fastest.timing else None,
         step_p99_us=fastest.timing.p99_us if fastest and fastest.timing else None,
         flash_bytes=fastest.flash_bytes if fastest else None,
@@ -253,6 +260,9 @@ def _summarise(
         parity_passed=sum(row.passed for row in ran),
         parity_run=len(ran),
         deadline_misses=rated[0] if rated else None,
+        int8_snr_db=quantization.measured_snr_db if quantization else None,
+        int8_metric=quantization.metric_int8 if quantization else None,
+        int8_flash_bytes=int8.flash_bytes if int8 else None,
     )
 
 

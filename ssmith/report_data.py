@@ -11,9 +11,12 @@ from typing import Literal
 from pydantic import AliasChoices, BaseModel, Field
 
 from ssmith.measurement import Measurement
+from ssmith.quantization import Quantization
 from ssmith.report_cuts import RECORD, BundleRow, CutRow, ReductionPlan, SpectrumRow
 
-Section = Literal["training", "cuts", "spectra", "comparison", "artifacts", "parity", "measurements"]
+Section = Literal[
+    "training", "cuts", "spectra", "comparison", "quantization", "artifacts", "parity", "measurements"
+]
 
 
 class _Record(BaseModel):
@@ -65,6 +68,7 @@ class ArtifactRow(_Record):
     path: str
     kind: str
     precision: str = ""
+    activation_bits: int | None = None
     bytes: int
     sha256: str
     how: str = ""
@@ -81,6 +85,7 @@ class ParityRow(_Record):
     snr_db: float | None = None
     worst_step: int | None = None
     tolerance: float | None = None
+    predicted_snr_db: float | None = None
     passed: bool
     reason: str = ""
 
@@ -104,6 +109,7 @@ class Summary(_Record):
     metric_full: float | None = None
     metric_reduced: float | None = None
     fastest_backend: str | None = None
+    fastest_precision: str | None = None
     step_p50_us: float | None = None
     step_p99_us: float | None = None
     flash_bytes: int | None = None
@@ -111,6 +117,9 @@ class Summary(_Record):
     parity_passed: int = 0
     parity_run: int = 0
     deadline_misses: int | None = None
+    int8_snr_db: float | None = None
+    int8_metric: float | None = None
+    int8_flash_bytes: int | None = None
 
 
 class ReportData(_Record):
@@ -126,6 +135,7 @@ class ReportData(_Record):
     bundles: list[BundleRow] = []
     guarantees: dict[str, str] = {}
     comparison: Comparison | None = None
+    quantization: Quantization | None = None
     artifacts: list[ArtifactRow] | None = None
     parity: list[ParityRow] | None = None
     measurements: list[Measurement] | None = None

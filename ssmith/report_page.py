@@ -11,8 +11,18 @@ from markupsafe import Markup
 from ssmith import report_plots as plots
 from ssmith.measurement import Measurement
 from ssmith.report_data import ParityRow, ReportData
+from ssmith.report_int8 import integers, vector_text
 from ssmith.report_reduction import reductions
-from ssmith.report_words import CRITERIA, percent_text, score_text, share_text
+from ssmith.report_words import (
+    CRITERIA,
+    DASH,
+    count_text,
+    percent_text,
+    ratio_text,
+    score_text,
+    share_text,
+    size_text,
+)
 
 
 def render(data: ReportData) -> str:
@@ -28,11 +38,12 @@ def render(data: ReportData) -> str:
     filters: dict[str, Any] = {
         "size": size_text,
         "us": plots.time_text,
-        "score": lambda value: plots.DASH if value is None else score_text(value, data.summary.metric),
+        "score": lambda value: DASH if value is None else score_text(value, data.summary.metric),
         "range": plots.range_text,
-        "percent": lambda value: plots.DASH if value is None else percent_text(value),
-        "share": lambda value: plots.DASH if value is None else share_text(value, "< "),
+        "percent": lambda value: DASH if value is None else percent_text(value),
+        "share": lambda value: DASH if value is None else share_text(value, "< "),
         "ratio": ratio_text,
+        "vector": vector_text,
         "sci": scientific_text,
         "count": count_text,
     }
@@ -50,39 +61,18 @@ def render(data: ReportData) -> str:
         notes=_notes(data.measurements or []),
         gain=_gain(data),
         unmeasured=_unmeasured(data),
+        integers=integers(data),
         layers=_layers(data),
         readings=_readings(data.measurements or []),
         proofs=_proofs(data.parity or []),
     )
 
 
-def size_text(value: int | None) -> str:
-    """Bytes for people: ``38.2 KB`` is 38.2 · 1024 bytes."""
-    if value is None:
-        return plots.DASH
-    if value < 1024:
-        return f"{value} B"
-    return f"{value / 1024:.1f} KB" if value < 1024**2 else f"{value / 1024**2:.1f} MB"
-
-
-def ratio_text(value: float) -> str:
-    """A factor with two or three digits: ``1.4``, ``41``, ``13 000``."""
-    if value < 100:
-        return f"{value:.2g}" if value < 10 else f"{value:.0f}"
-    rounded = round(value, 2 - len(str(int(value))))
-    return count_text(int(rounded))
-
-
 def scientific_text(value: float | None) -> str:
     """Small numbers: ``0`` stays 0, the rest as 1.2e-07."""
     if value is None:
-        return plots.DASH
+        return DASH
     return "0" if value == 0 else f"{value:.2g}"
-
-
-def count_text(value: int | None) -> str:
-    """Thousands set apart."""
-    return plots.DASH if value is None else f"{value:,}".replace(",", "\u202f")
 
 
 def _plots(data: ReportData) -> dict[str, str]:
@@ -99,7 +89,7 @@ def _plots(data: ReportData) -> dict[str, str]:
         drawn["settling"] = plots.settling_plot(data.spectra or [], cuts)
     if data.comparison and data.comparison.rows:
         drawn["comparison"] = plots.comparison_plot(data.comparison)
-    timings = [(m.backend, m.timing) for m in data.measurements or [] if m.timing]
+    timings = [(m.label, m.timing) for m in data.measurements or [] if m.timing]
     if timings:
         drawn["latency"] = plots.latency_plot(timings)
     return drawn
@@ -142,7 +132,7 @@ def _readings(measurements: list[Measurement]) -> list[tuple[str, str]]:
         )
         worst = f"the slowest of {count_text(t.samples)} took {plots.time_text(t.max_us)}"
         times = f", {ratio_text(t.max_us / t.p50_us)} × the median" if t.p50_us else ""
-        found.append((m.backend, f"{tail}{worst}{times}."))
+        found.append((m.label, f"{tail}{worst}{times}."))
     return found
 
 
@@ -162,6 +152,9 @@ def _proofs(rows: list[ParityRow]) -> list[dict[str, Any]]:
                 "passed": sum(row.passed for row in ran),
                 "max_abs": max((r.max_abs for r in ran if r.max_abs is not None), default=None),
                 "relative": max((r.relative for r in ran if r.relative is not None), default=None),
+                "predicted_snr_db": next(
+                    (r.predicted_snr_db for r in ran if r.predicted_snr_db is not None), None
+                ),
                 "tolerance": max((r.tolerance for r in ran if r.tolerance is not None), default=None),
                 "snr_db": min((r.snr_db for r in ran if r.snr_db is not None), default=None),
                 "reason": next((r.why for r in group if not r.ran), ""),
@@ -182,15 +175,19 @@ def _notes(measurements: list[Measurement]) -> list[tuple[str, str]]:
     found: dict[str, list[str]] = {}
     for measurement in measurements:
         for note in measurement.notes:
-            found.setdefault(note, []).append(measurement.backend)
+            found.setdefault(note, []).append(measurement.label)
     return [(", ".join(backends), note) for note, backends in found.items()]
 
 
 def _unmeasured(data: ReportData) -> list[str]:
-    """Backends that an exported file is for and that have no measurement."""
+    """Backends, by precision, that an exported file is for and that have no measurement."""
     opened_by = {"onnx-step": "onnx", "c-source": "native", "ssmc": "native"}
-    wanted = {opened_by[file.kind] for file in data.artifacts or [] if file.kind in opened_by}
-    return sorted(wanted - {m.backend for m in data.measurements or []})
+    wanted = {
+        opened_by[file.kind] + (" int8" if file.precision == "int8" else "")
+        for file in data.artifacts or []
+        if file.kind in opened_by
+    }
+    return sorted(wanted - {m.label for m in data.measurements or []})
 
 
 def _gain(data: ReportData) -> dict[str, Any]:

@@ -10,13 +10,13 @@ from ssmith.measurement import Timing
 from ssmith.report_cuts import CutRow, SpectrumRow
 from ssmith.report_data import Comparison, TrainingRow
 from ssmith.report_svg import INK, LOST, SERIES, SOFT, series_color, svg
+from ssmith.report_words import DASH
 
 NAMED_LAYERS = 8  # more labels would not fit beside the plot
 MANY_DECADES = 2.2
 WIDE_LINES = 4  # so many layers get lines of different width
 MANY_CUTS = 12  # of one layer: smaller dots
 SINGLE_BARS = 64  # more values than this are drawn as one area: the page stays small
-DASH = "–"
 
 Measure = Literal["output_error", "cost"]
 
@@ -248,7 +248,7 @@ def latency_plot(timings: Sequence[tuple[str, Timing]]) -> str:
         axes.legend(
             loc="lower left",
             bbox_to_anchor=(-0.02, 1.0),
-            ncols=3,
+            ncols=3 if len(timings) <= 3 else 2,
             handlelength=1.2,
             columnspacing=1.2,
             borderaxespad=0.2,

@@ -15,6 +15,7 @@ from ssmith.report_cuts import CutRow, ReductionPlan
 Kind = Literal["guaranteed", "no guarantee", "measured", "predicted"]
 TINY = 1e-5  # shares below are said to be below
 PERCENT = "\u00a0%"  # the sign stays on the number's line
+DASH = "–"
 
 
 @dataclass(frozen=True)
@@ -94,6 +95,28 @@ def percent_text(value: float) -> str:
 def score_text(value: float, metric: str | None) -> str:
     """``96.4 %`` for an accuracy, ``0.431`` for an error."""
     return f"{100 * value:.1f}{PERCENT}" if metric == "accuracy" else f"{value:.3f}"
+
+
+def size_text(value: int | None) -> str:
+    """Bytes for people: ``38.2 KB`` is 38.2 · 1024 bytes."""
+    if value is None:
+        return DASH
+    if value < 1024:
+        return f"{value} B"
+    return f"{value / 1024:.1f} KB" if value < 1024**2 else f"{value / 1024**2:.1f} MB"
+
+
+def ratio_text(value: float) -> str:
+    """A factor with two or three digits: ``1.4``, ``41``, ``13 000``."""
+    if value < 100:
+        return f"{value:.2g}" if value < 10 else f"{value:.0f}"
+    rounded = round(value, 2 - len(str(int(value))))
+    return count_text(int(rounded))
+
+
+def count_text(value: int | None) -> str:
+    """Thousands set apart."""
+    return DASH if value is None else f"{value:,}".replace(",", "\u202f")
 
 
 def headline(cut: CutRow) -> str:

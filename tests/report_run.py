@@ -26,6 +26,7 @@ def write_run(folder: Path, *, period_s: float | None = None, seed: int = 0, att
     (folder / "train" / "metrics.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
     _write(folder / "train" / "cuts.json", cuts)
     _write(folder / "compare.json", _comparison(period_s is None))
+    _write(folder / "quantization.json", _quantization(period_s is None))
     _write(folder / "artifacts" / "manifest.json", _manifest())
     _write(folder / "parity.json", {"rows": _parity()})
     random_bundle(rng, name="digits").write(folder / "digits.ssm")
@@ -153,6 +154,27 @@ def _comparison(classification: bool) -> dict[str, Any]:
     return {"metric": metric, "higher_is_better": classification, "rows": rows}
 
 
+def _quantization(classification: bool) -> dict[str, Any]:
+    exact, integer = (0.9702, 0.9695) if classification else (0.437, 0.438)
+    saturated = {"input": 0, "encoder": 0, "block0.ssm": 3, "block0.ssm.state": 11, "head": 0}
+    return {
+        "version": 1,
+        "bundle_sha256": hashlib.sha256(b"bundle").hexdigest(),
+        "activation_bits": 16,
+        "measured_on": "validation sequences of digits",
+        "sequences": 197,
+        "frames": 25_216,
+        "predicted_snr_db": 48.9,
+        "measured_snr_db": 47.3,
+        "metric": "accuracy" if classification else "nrmse",
+        "metric_float": exact,
+        "metric_int8": integer,
+        "saturation": [
+            {"vector": name, "codes": 403_456, "saturated": count} for name, count in saturated.items()
+        ],
+    }
+
+
 def _manifest() -> dict[str, Any]:
     sizes = {
         "digits.step.onnx": ("onnx-step", 41_233),
@@ -160,12 +182,15 @@ def _manifest() -> dict[str, Any]:
         "digits.c": ("c-source", 118_402),
         "digits.h": ("c-header", 5_120),
         "digits.ssmc": ("ssmc", 37_952),
+        "digits_int8.c": ("c-source", 31_210),
+        "digits_int8.ssmc": ("ssmc", 11_344),
     }
     files = [
         {
             "path": path,
             "kind": kind,
-            "precision": "float32",
+            "precision": "int8" if "int8" in path else "float32",
+            "activation_bits": 16 if "int8" in path else None,
             "bytes": size,
             "sha256": hashlib.sha256(path.encode()).hexdigest(),
             "how": "built from the bundle's op list",
@@ -203,14 +228,24 @@ def _parity() -> list[dict[str, Any]]:
                     "reason": "",
                 }
             )
-    rows.append(rows[-1] | {"backend": "executorch", "passed": False, "reason": "not run: not installed"})
+    integer = rows[0] | {"artifact": "digits_int8.c"}
+    rows.append(integer | {"case": "noise/bits"})
+    noise = {"max_abs": 0.09, "relative": 4.6e-3, "tolerance": 7.2e-3}
+    rows.append(integer | noise | {"case": "noise/noise", "snr_db": 46.8, "predicted_snr_db": 48.9})
+    rows.append(rows[5] | {"backend": "executorch", "passed": False, "reason": "not run: not installed"})
     return rows
 
 
 def measurements(rng: np.random.Generator, period_s: float | None) -> list[Measurement]:
-    """Three backends with a body and a heavy tail each."""
+    """Three backends, one of them in two precisions, with a body and a heavy tail each."""
     found = []
-    for backend, centre_ns in (("native", 1_900), ("onnx", 21_000), ("reference", 240_000)):
+    runs = (
+        ("native", "float32", 1_900),
+        ("native", "int8", 1_400),
+        ("onnx", "float32", 21_000),
+        ("reference", "float64", 240_000),
+    )
+    for backend, precision, centre_ns in runs:
         n = 20_000 if backend != "reference" else 8_000
         body = centre_ns * rng.lognormal(0, 0.05, n)
         spikes = rng.uniform(size=n) < 0.002
@@ -221,9 +256,11 @@ def measurements(rng: np.random.Generator, period_s: float | None) -> list[Measu
             Measurement(
                 target="host",
                 backend=backend,
-                precision="float64" if backend == "reference" else "float32",
+                precision=precision,
                 metric_kind="latency",
-                artifact={"native": "digits.c", "onnx": "digits.step.onnx"}.get(backend),
+                artifact={"native": "digits.c", "onnx": "digits.step.onnx"}.get(backend)
+                if precision != "int8"
+                else "digits_int8.c",
                 clock="c" if backend == "native" else "python",
                 timer_overhead_us=0.025,
                 cold_start_us=1_100.0 if backend == "native" else 190_000.0,
@@ -237,7 +274,7 @@ def measurements(rng: np.random.Generator, period_s: float | None) -> list[Measu
                     paced, paced + 4_000, period_s=period_s, steady_mean_us=timing.mean_us
                 ),
                 python_step_p50_us=4.2 if backend == "native" else None,
-                flash_bytes={"native": 37_952, "onnx": 41_233}.get(backend),
+                flash_bytes={"float32": 37_952, "int8": 11_344}.get(precision),
                 ram_bytes=1_184 if backend == "native" else None,
                 peak_rss_bytes=1_900_000 if backend == "native" else 92_000_000,
                 pinned=True,

@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import cast
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -113,13 +114,14 @@ def score(recipe: Recipe, outputs: Sequence[Float32], data: SequenceSet) -> floa
 
     Args:
         recipe: its task and pooling decide.
-        outputs: of each sequence in order, shape (T_i, Y); may be fewer than there are sequences.
+        outputs: of each sequence in order, shape (T_i, Y); may end before the sequence, or the set, does.
         data: the sequences with their targets.
     """
     gathered = metric(recipe.task, recipe.pooling, ignore_first=recipe.train.ignore_first)
     for output, target in zip(outputs, data.targets, strict=False):
         if len(output) > recipe.train.ignore_first:
-            gathered.add(torch.tensor(output)[None], torch.tensor(target)[None])
+            reached = target[: len(output)] if np.ndim(target) else target
+            gathered.add(torch.tensor(output)[None], torch.tensor(reached)[None])
     return gathered.value()
 
 

@@ -16,9 +16,8 @@ from ssmith.errors import InputError
 from ssmith.measurement import read_measurements, write_measurements
 from ssmith.report import build_report, render_html, report_schema, write_report
 from ssmith.report_data import ReportData
-from ssmith.report_page import ratio_text, size_text
 from ssmith.report_plots import time_text
-from ssmith.report_words import percent_text, share_text
+from ssmith.report_words import percent_text, ratio_text, share_text, size_text
 from tests.bundles import random_bundle
 from tests.report_run import write_run
 
@@ -27,6 +26,7 @@ FILES = (
     "train/metrics.jsonl",
     "train/cuts.json",
     "compare.json",
+    "quantization.json",
     "artifacts/manifest.json",
     "parity.json",
     "measurements.json",
@@ -93,11 +93,12 @@ def test_headline_figures_come_from_the_files(full):
     summary = data.summary
     assert (summary.order_before, summary.order_after) == ([64, 64], [12, 12])
     assert (summary.metric_full, summary.metric_reduced) == (0.9648, 0.9611)
-    assert summary.fastest_backend == "native"
-    native = next(m for m in data.measurements or [] if m.backend == "native")
+    assert (summary.fastest_backend, summary.fastest_precision) == ("native", "int8")
+    native = next(m for m in data.measurements or [] if m.precision == "int8")
     assert native.timing is not None
     assert summary.step_p50_us == native.timing.p50_us
-    assert (summary.parity_passed, summary.parity_run) == (6, 6)  # the row that did not run is no failure
+    assert (summary.parity_passed, summary.parity_run) == (8, 8)  # the row that did not run is no failure
+    assert (summary.int8_snr_db, summary.int8_metric, summary.int8_flash_bytes) == (47.3, 0.9695, 11_344)
 
 
 def test_report_json_follows_the_published_schema(full, tmp_path):
@@ -149,7 +150,7 @@ def test_equal_data_gives_equal_bytes(full, full_html):
 
 def test_numbers_of_every_section_are_on_the_page(full_html):
     words = " ".join("".join(Page(full_html).words).split())
-    for expected in ("96.1 %", "89.5 %", "64 → 42", "undone", "digits.step.onnx", "task-aware", "6 / 6"):
+    for expected in ("96.1 %", "89.5 %", "64 → 42", "undone", "digits.step.onnx", "task-aware", "8 / 8"):
         assert expected in words
     assert "has no rate" in words and "Missed" not in words
 
@@ -223,14 +224,45 @@ def test_a_file_is_no_run_folder(tmp_path):
         build_report(path)
 
 
+def test_int8_is_told_beside_float32(full_html):
+    words = " ".join("".join(Page(full_html).words).split())
+    for expected in (
+        "197 validation sequences of digits (25 216 frames) the outputs stand 47.3 dB above their error",
+        "predicted from the model and its ranges: 48.9 dB",
+        "Their accuracy is 97.0 %; in floating point it is 97.0 %",
+        "most often those of the states of block0.ssm",
+        "0.30 × what float32 takes",
+        "int8, a16",
+    ):
+        assert expected in words, expected
+
+
+@pytest.mark.parametrize("precisions", [("float32",), ("int8",)])
+def test_a_precision_that_was_not_measured_leaves_its_figures_out(tmp_path, precisions):
+    run = without_training(tmp_path)
+    kept = [m for m in read_measurements(run / "measurements.json") if m.precision in precisions]
+    write_measurements(run / "measurements.json", kept)
+    words = " ".join("".join(Page(render_html(build_report(run))).words).split())
+    assert "47.3 dB above" in words and "what float32 takes" not in words
+
+
+def test_why_there_is_no_int8_is_told(tmp_path):
+    run = without_training(tmp_path)
+    document = json.loads((run / "quantization.json").read_text())
+    document = {key: document[key] for key in ("version", "bundle_sha256", "activation_bits")}
+    (run / "quantization.json").write_text(json.dumps(document | {"refused": "a sum needs 33 bits"}))
+    html = render_html(build_report(run))
+    assert "There is none: a sum needs 33 bits" in html and "Float32 and int8" not in html
+
+
 def test_a_failed_check_is_seen_without_a_click(tmp_path):
     run = without_training(tmp_path)
-    assert "<details><summary>All 7 checks" in render_html(build_report(run))
+    assert "<details><summary>All 9 checks" in render_html(build_report(run))
     document = json.loads((run / "parity.json").read_text())
     document["rows"][0] |= {"passed": False, "reason": "another sum"}
     (run / "parity.json").write_text(json.dumps(document))
     html = render_html(build_report(run))
-    assert "<details open><summary>All 7 checks" in html and "FAILED" in html and "5 / 6" in html
+    assert "<details open><summary>All 9 checks" in html and "FAILED" in html and "7 / 8" in html
 
 
 def test_an_exported_backend_without_a_measurement_is_named(tmp_path):

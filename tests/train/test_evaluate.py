@@ -54,8 +54,9 @@ def test_outputs_from_elsewhere_have_the_score_of_the_network(task):
     assert score(settings, outputs, splits.validation) == pytest.approx(expected, rel=1e-5)
     wrong = score(settings, [-y for y in outputs], splits.validation)
     assert wrong != pytest.approx(expected, rel=1e-2)
-    few = score(settings, outputs[:2], splits.validation)
-    assert np.isfinite(few)
+    if task == "regression":
+        early = score(settings, [y[:9] for y in outputs[:2]], splits.validation)
+        assert np.isfinite(early) and early != expected
 
 
 def test_batches_hold_the_set_in_order():

@@ -1,0 +1,238 @@
+"""What int8 costs a model: ranges from data, the predicted and the measured error, what saturates.
+
+A bundle becomes ready for int8 by the ranges of its signals on data (`calibrated`). `examine` then runs
+the integer arithmetic, bit for bit what the exported C computes, on sequences that gave no ranges.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from ssmith.bundle import Bundle
+from ssmith.errors import InputError
+from ssmith.ops import Float32
+from ssmith.recipe import Recipe
+
+if TYPE_CHECKING:
+    from ssmith.runtime.integer_model import IntegerModel
+    from ssmith.train.splits import SequenceSet, Splits
+
+Bits = Literal[8, 16]
+CALIBRATION_FRAMES = 50_000  # seconds of NumPy; more moved no range of the shipped recipes by a per cent
+HELD_OUT_FRAMES = 30_000
+INPUT = "input"
+
+
+class Saturation(BaseModel):
+    """How often the codes of one quantised vector met their limit."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+    vector: str  # the op whose input it is; OP.state for the states
+    codes: int = Field(ge=0)
+    saturated: int = Field(ge=0)
+
+
+class Quantization(BaseModel):
+    """The document ``quantization.json``: what the int8 form of a model costs.
+
+    An SNR is 10 log10(Σ y² / Σ (y - ŷ)²) over all frames and outputs, y of the float64 reference.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+    version: Literal[1] = 1
+    bundle_sha256: str
+    activation_bits: Bits
+    refused: str = ""  # why there is no int8 form; then nothing below is known
+    measured_on: str = ""  # which sequences
+    sequences: int = 0
+    frames: int = 0
+    predicted_snr_db: float | None = None
+    measured_snr_db: float | None = None
+    metric: Literal["accuracy", "nrmse"] | None = None
+    metric_float: float | None = None  # of the float64 reference on the same sequences
+    metric_int8: float | None = None
+    saturation: list[Saturation] = []
+
+
+@dataclass(frozen=True, eq=False)
+class HeldOut:
+    """Sequences to measure on, and what should come out, where that is known.
+
+    Args:
+        inputs: arrays of shape (T_i, U).
+        name: what they are, for the reader.
+        targets: the same sequences with their targets; None without a recipe.
+        recipe: whose metric counts; None without one.
+    """
+
+    inputs: Sequence[Float32]
+    name: str
+    targets: SequenceSet | None = None
+    recipe: Recipe | None = None
+
+    @classmethod
+    def of(cls, recipe: Recipe, splits: Splits) -> HeldOut:
+        """The first validation sequences of a recipe, about `HELD_OUT_FRAMES` of them."""
+        chosen = list(_up_to(splits.validation.inputs, HELD_OUT_FRAMES))
+        if recipe.task == "classification":  # an answer belongs to a whole sequence
+            chosen = list(splits.validation.inputs[: len(chosen)])
+        name = f"validation sequences of {recipe.name}"
+        return cls(chosen, name, splits.validation, recipe)
+
+
+def calibrated(bundle: Bundle, sequences: Sequence[Float32]) -> Bundle:
+    """The same model with the ranges that its signals have on some of the sequences, in every variant.
+
+    Args:
+        bundle: the model; ranges that it has are replaced.
+        sequences: arrays of shape (T_i, U); evenly chosen ones are run, about `CALIBRATION_FRAMES`.
+    """
+    from ssmith.runtime.calibrate import calibrate
+
+    frames = sum(map(len, sequences))
+    every = max(1, math.ceil(frames / CALIBRATION_FRAMES))
+    return calibrate(bundle, list(_up_to(sequences[::every], CALIBRATION_FRAMES)))
+
+
+def check_integer(bundle: Bundle, activation_bits: Bits) -> None:
+    """Refuse a bundle that has no int8 form, or one of whose variants has none.
+
+    Raises:
+        InputError: it was not calibrated, or a bound needs more than 32 bits.
+    """
+    from ssmith.runtime.integer_lower import lower_integer
+
+    for model in (bundle, *bundle.variants):
+        lower_integer(model, activation_bits)
+
+
+def examine(bundle: Bundle, held_out: HeldOut, activation_bits: Bits) -> Quantization:
+    """Lower a calibrated bundle to integers and hold it against the float64 reference.
+
+    Where PyTorch is missing the metric stays unknown. A model that has no int8 form is told in
+    ``refused``.
+    """
+    from ssmith.runtime.integer_lower import lower_integer
+    from ssmith.runtime.noise import predicted_snr_db
+
+    try:
+        model = lower_integer(bundle, activation_bits)
+    except InputError as error:
+        return refusal(bundle, activation_bits, str(error))
+    found = [_held_against_float64(bundle, model, block) for block in held_out.inputs]
+    signal, noise = (sum(getattr(one, name) for one in found) for name in ("signal", "noise"))
+    return Quantization(
+        bundle_sha256=bundle.sha256,
+        activation_bits=activation_bits,
+        measured_on=held_out.name,
+        sequences=len(found),
+        frames=sum(map(len, held_out.inputs)),
+        predicted_snr_db=predicted_snr_db(bundle, model),
+        measured_snr_db=10 * math.log10(signal / noise) if signal and noise else None,
+        saturation=_saturation(model, found),
+        **_scores(held_out, found),
+    )
+
+
+def refusal(bundle: Bundle, activation_bits: Bits, why: str) -> Quantization:
+    """The document of a model that has no int8 form."""
+    return Quantization(bundle_sha256=bundle.sha256, activation_bits=activation_bits, refused=why)
+
+
+def facts_of(found: Quantization) -> dict[str, Any]:
+    """What to tell the user."""
+    if found.refused:
+        return {"int8": f"none: {found.refused}"}
+    codes = sum(row.codes for row in found.saturation)
+    saturated = sum(row.saturated for row in found.saturation)
+    facts: dict[str, Any] = {
+        "measured on": f"{found.sequences} {found.measured_on}, {found.frames} frames",
+        "activation bits": found.activation_bits,
+        "SNR measured": snr_text(found.measured_snr_db),
+        "SNR predicted": snr_text(found.predicted_snr_db),
+        "saturated codes": f"{saturated} of {codes}",
+    }
+    if found.metric is not None and found.metric_float is not None and found.metric_int8 is not None:
+        facts[found.metric] = f"{found.metric_int8:.4g} (float {found.metric_float:.4g})"
+    return facts
+
+
+def snr_text(value: float | None) -> str:
+    """A signal-to-noise ratio for people; None is a noise of zero."""
+    return "exact" if value is None else f"{value:.1f} dB"
+
+
+@dataclass(frozen=True, eq=False)
+class _Comparison:
+    """One sequence through both: outputs (T, Y), Σ y², Σ error², saturated codes by vector."""
+
+    exact: Float32
+    integer: Float32
+    signal: float
+    noise: float
+    saturated: dict[str, int]
+
+
+def _held_against_float64(bundle: Bundle, model: IntegerModel, block: Float32) -> _Comparison:
+    import numpy as np
+
+    from ssmith.runtime.integer import run_integer
+    from ssmith.runtime.integer_model import CODE_LIMIT
+    from ssmith.runtime.reference import run
+
+    exact, _ = run(bundle.meta.ops, bundle.tensors, block)
+    codes = model.encode(block)
+    saturated = {INPUT: int((np.abs(codes.astype(np.int32)) == CODE_LIMIT).sum())}
+    v, _ = run_integer(model, codes, saturated=saturated)
+    integer = model.decode(v)
+    noise = float(((integer - exact) ** 2).sum())
+    return _Comparison(exact.astype(np.float32), integer, float((exact**2).sum()), noise, saturated)
+
+
+def _saturation(model: IntegerModel, found: Sequence[_Comparison]) -> list[Saturation]:
+    """A row a quantised vector, in the order of the network."""
+    from ssmith.runtime.integer_model import LinearOp, SsmOp
+
+    frames = sum(len(one.exact) for one in found)
+    widths = {INPUT: len(model.input_scale)}
+    for op in model.ops:
+        if isinstance(op, LinearOp):
+            widths[op.name] = op.weight.shape[1]
+        elif isinstance(op, SsmOp):
+            widths |= {op.name: op.B.shape[1], f"{op.name}.state": op.C.shape[1]}
+    return [
+        Saturation(vector=name, codes=frames * width, saturated=sum(one.saturated[name] for one in found))
+        for name, width in widths.items()
+    ]
+
+
+def _scores(held_out: HeldOut, found: Sequence[_Comparison]) -> dict[str, Any]:
+    """The recipe's metric of both; nothing without a recipe or without PyTorch, which defines it."""
+    recipe, targets = held_out.recipe, held_out.targets
+    if recipe is None or targets is None or importlib.util.find_spec("torch") is None:
+        return {}
+    from ssmith.train.evaluate import score
+    from ssmith.train.loss import metric
+
+    values = {
+        "metric_float": score(recipe, [one.exact for one in found], targets),
+        "metric_int8": score(recipe, [one.integer for one in found], targets),
+    }
+    known = {key: value if math.isfinite(value) else None for key, value in values.items()}
+    return {"metric": metric(recipe.task, recipe.pooling).name, **known}
+
+
+def _up_to(sequences: Sequence[Float32], frames: int) -> Iterator[Float32]:
+    """Sequences in order until there are so many frames, the last one cut; at least one of them."""
+    left = frames
+    for block in sequences:
+        if left <= 0:
+            return
+        yield block[:left]
+        left -= len(block)
