@@ -15,6 +15,11 @@ BIN    := $(VENV)/bin
 # Its name holds which torch was asked for: another TORCH installs again.
 STAMP  := $(VENV)/.ready-$(shell printf %s '$(TORCH)' | cksum | cut -d" " -f1)
 
+# This machine's C and the report's browser; then other processors' compilers and emulators (tests/native).
+PACKAGES := gcc g++ libc6-dev make python3-venv chromium clang cmake ninja-build \
+	gcc-arm-none-eabi libnewlib-arm-none-eabi qemu-system-arm qemu-user \
+	gcc-aarch64-linux-gnu libc6-dev-arm64-cross gcc-riscv64-linux-gnu libc6-dev-riscv64-cross
+
 .PHONY: demo test check bench deps clean
 .DELETE_ON_ERROR:
 
@@ -35,7 +40,7 @@ bench: $(STAMP)
 
 deps:
 	apt-get update -qq
-	apt-get install -y --no-install-recommends gcc g++ libc6-dev make python3-venv chromium
+	apt-get install -y --no-install-recommends $(PACKAGES)
 
 $(STAMP): pyproject.toml constraints.txt Makefile
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "ssmith needs Python 3.11 or newer")'

@@ -19,7 +19,6 @@ EXTRAS = (
     "sklearn",
     "onnx",
     "onnxruntime",
-    "psutil",
     "jinja2",
     "matplotlib",
 )
