@@ -1,0 +1,115 @@
+"""Codes and int8 weights of one matrix product: how the ranges of its inputs are used best.
+
+With u the real input and q its codes, u = step ∘ q + offset, so W u = (W step) q + W offset. The matrix
+W · diag(step) is rounded to int8, one scale a row; the rest goes into a bias, together with the mean of
+what the rounding of the weights makes of the inputs. How far each channel fills its codes is a free
+choice (step ∝ range^α): small steps serve the activations, equal columns serve the weights. The α with
+the least noise at the output is taken.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from ssmith.ops import Float32
+from ssmith.quant import CODE_LIMITS, WEIGHT_LIMIT
+from ssmith.runtime.integer_model import Float64, Int8
+
+HEADROOM = {16: 2.0, 8: 1.0}  # codes cover this much more than calibration saw
+ALPHAS = (0.0, 0.25, 0.5, 0.75, 1.0)
+_NARROWEST = 1 / 256  # of the widest channel: below that, a channel gains nothing from finer steps
+_LARGEST_SUM = (1 << 30) - 1  # of an accumulator
+
+
+@dataclass(frozen=True, eq=False)
+class Codes:
+    """Codes of the input u of a product: q = round((u - shift) / step) + bias, so u = step ∘ q + offset.
+
+    step, shift (K) real, bias (K) whole numbers; |q| ≤ limit. ``shift`` is what an affine op before the
+    product adds to u; as it is not in the vector that is quantised, ``bias`` stands for it.
+    """
+
+    step: Float64
+    shift: Float64
+    bias: Float64
+    limit: int
+
+    @property
+    def offset(self) -> Float64:
+        """Real value of code 0."""
+        return self.shift - self.step * self.bias
+
+
+@dataclass(frozen=True, eq=False)
+class Product:
+    """W u ≈ scale ∘ (weight q) + bias with integer codes q of u.
+
+    weight (M, K) int8; scale and bias (M) real.
+    """
+
+    codes: Codes
+    weight: Int8
+    scale: Float64
+    bias: Float64
+    noise: Float64  # predicted variance at each output from rounding weights and codes, (M)
+
+    @property
+    def row_sums(self) -> Float64:
+        """Σ_i |weight_oi|: with the codes' limit, what bounds the accumulators."""
+        sums: Float64 = np.abs(self.weight.astype(np.float64)).sum(1)
+        return sums
+
+
+def quantize_rows(matrix: Float64) -> tuple[Int8, Float64]:
+    """int8 rows and their scales, matrix ≈ scale ∘ rows; |row| ≤ 127."""
+    scale = np.abs(matrix).max(1) / WEIGHT_LIMIT
+    scale[scale == 0] = 1.0
+    return np.rint(matrix / scale[:, None]).astype(np.int8), scale
+
+
+def make_product(
+    weight: Float32,
+    ranges: Float32,
+    bits: int,
+    *,
+    shift: Float64 | None = None,
+    importance: Float64 | None = None,
+    floor: Float64 | float = 0.0,
+) -> Product:
+    """The best codes and int8 weights for y = W u.
+
+    Args:
+        weight: W (M, K).
+        ranges: of u, the rows of a calibration (4, K).
+        bits: of the codes, 16 or 8.
+        shift: what an affine op adds to u, see ``Codes``; none if None.
+        importance: what a unit of variance at each output costs, (M); 1 if None.
+        floor: steps are at least this, (K) or one for all.
+    """
+    real = weight.astype(np.float64)
+    shift = np.zeros(real.shape[1]) if shift is None else shift
+    products = [_product(real, ranges, bits, shift, floor, alpha) for alpha in ALPHAS]
+    cost = [float(p.noise @ (np.ones(len(real)) if importance is None else importance)) for p in products]
+    return products[int(np.argmin(cost))]
+
+
+def _product(
+    weight: Float64, ranges: Float32, bits: int, shift: Float64, floor: Float64 | float, alpha: float
+) -> Product:
+    low, high, mean, deviation = ranges.astype(np.float64)
+    half = HEADROOM[bits] * (high - low) / 2
+    widest = half.max() if half.max() > 0 else max(float(np.abs(mean).max()), 1.0) * 1e-3
+    cover = widest * np.maximum(half / widest, _NARROWEST) ** alpha
+    limit = CODE_LIMITS[bits]
+    rows, _ = quantize_rows(weight * cover)
+    limit = min(limit, int(_LARGEST_SUM // max(np.abs(rows.astype(np.int64)).sum(1).max(), 1)))
+    step = np.maximum(cover / limit, floor)
+    codes = Codes(step, shift, np.rint((shift - (low + high) / 2) / step), limit)
+    rows, scale = quantize_rows(weight * step)
+    rounded = scale[:, None] * rows
+    error = weight * step - rounded
+    bias = weight @ codes.offset + error @ ((mean - codes.offset) / step)
+    noise = error**2 @ (deviation / step) ** 2 + (rounded**2).sum(1) / 12
+    return Product(codes, rows, scale, bias, noise)
