@@ -12,9 +12,9 @@ from ssmith.export.c99_integer_plan import Array, IntegerPlan, integer_plan
 from ssmith.export.c99_integer_text import array_text, call_text, op_text, state_table
 from ssmith.export.c99_source import literal
 from ssmith.ops import Float32
+from ssmith.runtime.artifacts import INTEGER_KERNELS, integer_name
 from ssmith.runtime.integer_model import IntegerModel
 
-KERNELS = "ssm_integer.h"
 STACK_BYTES = 512  # of the deepest chain of calls; a test measures it
 MAGIC = {16: b"SSM2", 8: b"SSM3"}  # of a saved state; what its words are worth depends on the codes
 TABLES = {"gelu", "gate"}  # kernels that bring a table of their own
@@ -44,13 +44,13 @@ static void {name}_block({name}_t *m, const float *in, float *out, size_t T)
 """
 
 
-def integer_name(bundle: Bundle) -> str:
+def check_integer_name(bundle: Bundle) -> str:
     """``NAME_int8``: stem of the files, functions and macros of the integer form.
 
     Raises:
         InputError: it is too long.
     """
-    name = f"{bundle.name}_int8"
+    name = integer_name(bundle.name)
     if len(name) > MAX_NAME:
         raise InputError(
             f"the int8 model's name {name!r} has {len(name)} letters, more than {MAX_NAME}; it becomes a C"
@@ -65,14 +65,14 @@ def integer_form(bundle: Bundle, model: IntegerModel) -> Form:
     Raises:
         InputError: a dimension is beyond the engine's limit, or the name is too long.
     """
-    name, layout = integer_name(bundle), integer_plan(model)
+    name, layout = check_integer_name(bundle), integer_plan(model)
     upper, vectors = name.upper(), max(sum(layout.vectors.values()), 1)
     code_bytes = sum(layout.code_bytes.values())
     return Form(
         bundle=bundle,
         name=name,
         precision="int8",
-        kernels=KERNELS,
+        kernels=INTEGER_KERNELS[0],
         magic=MAGIC[model.activation_bits],
         word="int32",
         members=(
@@ -111,10 +111,11 @@ def about(model: IntegerModel) -> dict[str, Any]:
 
 def integer_weights_text(bundle: Bundle, model: IntegerModel) -> str:
     """``NAME_int8_weights.h``: every weight, multiplier and scale."""
-    name, layout = integer_name(bundle), integer_plan(model)
+    name, layout = check_integer_name(bundle), integer_plan(model)
+    bits = model.activation_bits
     parts = [
         f"/* {name}_weights.h - for {name}.c only.  SPDX-License-Identifier: 0BSD\n"
-        f"   Matrices are packed as ssm_dot_a{model.activation_bits}() in {KERNELS} describes. */\n"
+        f"   Matrices are packed as ssm_dot_a{bits}() in {INTEGER_KERNELS[0]} describes. */\n"
     ]
     for identifier, array in _named(name, layout).values():
         values = [str(value) for value in array.ravel().tolist()]

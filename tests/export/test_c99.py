@@ -11,7 +11,7 @@ from ssmith.compiler import find_compiler
 from ssmith.errors import InputError
 from ssmith.export import c99
 from ssmith.runtime import oracle
-from ssmith.runtime.artifacts import ENGINE, KERNELS, WRAPPER
+from ssmith.runtime.artifacts import ENGINE, INTEGER_KERNELS, KERNELS, WRAPPER
 from ssmith.runtime.reference import run
 from tests.bundles import random_bundle
 from tests.op_lists import any_bundle, frames
@@ -34,7 +34,7 @@ def test_equal_models_give_equal_bytes(tmp_path):
         c99.lower(random_bundle(np.random.default_rng(0)), tmp_path / place)
     names = {path.name for path in (tmp_path / "a").iterdir()}
     own = {"net.c", "net.h", "net.hpp", "net_weights.h", "CMakeLists.txt", "net.ssmc"}
-    assert names == {*own, KERNELS, WRAPPER, *ENGINE}
+    assert names == {*own, KERNELS, *INTEGER_KERNELS, WRAPPER, *ENGINE}
     for name in names:
         assert (tmp_path / "a" / name).read_bytes() == (tmp_path / "b" / name).read_bytes()
 
