@@ -1,4 +1,6 @@
-/* ssm_integer_arm.h - the vector units of Arm for ssm_integer.h. Part of it, 0BSD as said there. */
+/* ssm_integer_arm.h - the vector units of Arm for ssm_integer.h.
+
+   SPDX-License-Identifier: 0BSD (free for any use, no conditions; the text is in ssm_integer.h) */
 
 /* ---- the DSP instructions of Cortex-M4, M7, M33: two products at once ------------------------- */
 
@@ -355,5 +357,223 @@ static inline int32_t ssm_row_a16(const int16_t *q, const int8_t *w, size_t full
 
 SSM_HELIUM_DOT(int8_t, a8)
 SSM_HELIUM_DOT(int16_t, a16)
+
+#endif
+
+/* ---- NEON of 64-bit Arm: four int32, sixteen int8 ----------------------------------------------- */
+
+#if defined(SSM_NEON)
+
+#include <arm_neon.h>
+
+#define SSM_V(name) ssm_v_##name
+#define SSM_I(name) ssm_##name
+#define SSM_VALUES 4
+
+typedef int32x4_t ssm_v_t;
+
+static inline ssm_v_t ssm_v_load(const int32_t *p, size_t k)
+{
+    int32_t some[4] = {0, 0, 0, 0};
+    if (k == 4)
+        return vld1q_s32(p);
+    memcpy(some, p, k * sizeof *p);
+    return vld1q_s32(some);
+}
+
+static inline ssm_v_t ssm_v_load16(const int16_t *p, size_t k)
+{
+    int16_t some[4] = {0, 0, 0, 0};
+    memcpy(some, p, k * sizeof *p);
+    return vmovl_s16(vld1_s16(some));
+}
+
+static inline ssm_v_t ssm_v_load8(const int8_t *p, size_t k)
+{
+    int8_t some[8] = {0, 0, 0, 0, 0, 0, 0, 0};
+    memcpy(some, p, k);
+    return vmovl_s16(vget_low_s16(vmovl_s8(vld1_s8(some))));
+}
+
+static inline void ssm_v_store(int32_t *p, ssm_v_t a, size_t k)
+{
+    int32_t some[4];
+    vst1q_s32(some, a);
+    memcpy(p, some, k * sizeof *p);
+}
+
+static inline void ssm_v_store16(int16_t *p, ssm_v_t a, size_t k)
+{
+    int16_t some[4];
+    vst1_s16(some, vmovn_s32(a));
+    memcpy(p, some, k * sizeof *p);
+}
+
+static inline void ssm_v_store8(int8_t *p, ssm_v_t a, size_t k)
+{
+    const int16x4_t low = vmovn_s32(a);
+    int8_t some[8];
+    vst1_s8(some, vmovn_s16(vcombine_s16(low, low)));
+    memcpy(p, some, k);
+}
+
+static inline ssm_v_t ssm_v_all(int32_t a)
+{
+    return vdupq_n_s32(a);
+}
+
+static inline ssm_v_t ssm_v_add(ssm_v_t a, ssm_v_t b)
+{
+    return vaddq_s32(a, b);
+}
+
+static inline ssm_v_t ssm_v_sub(ssm_v_t a, ssm_v_t b)
+{
+    return vsubq_s32(a, b);
+}
+
+static inline ssm_v_t ssm_v_min(ssm_v_t a, ssm_v_t b)
+{
+    return vminq_s32(a, b);
+}
+
+static inline ssm_v_t ssm_v_max(ssm_v_t a, ssm_v_t b)
+{
+    return vmaxq_s32(a, b);
+}
+
+static inline ssm_v_t ssm_v_and(ssm_v_t a, ssm_v_t b)
+{
+    return vandq_s32(a, b);
+}
+
+static inline ssm_v_t ssm_v_xor(ssm_v_t a, ssm_v_t b)
+{
+    return veorq_s32(a, b);
+}
+
+static inline ssm_v_t ssm_v_abs(ssm_v_t a)
+{
+    return vabsq_s32(a);
+}
+
+static inline ssm_v_t ssm_v_shl(ssm_v_t a, uint32_t s)
+{
+    return vshlq_s32(a, vdupq_n_s32((int32_t)s));
+}
+
+static inline ssm_v_t ssm_v_sar(ssm_v_t a, uint32_t s)
+{
+    return vshlq_s32(a, vdupq_n_s32(-(int32_t)s));
+}
+
+static inline ssm_v_t ssm_v_scale(ssm_v_t a, uint32_t s, ssm_v_t b)
+{
+    return vqrdmulhq_s32(ssm_v_shl(a, s - 1), b);
+}
+
+static inline ssm_v_t ssm_v_rot(ssm_v_t a, ssm_v_t b)
+{
+    return vqrdmulhq_s32(a, b);
+}
+
+static inline ssm_v_t ssm_v_table(const int32_t *table, ssm_v_t a)
+{
+    const int32_t b[4] = {table[vgetq_lane_s32(a, 0)], table[vgetq_lane_s32(a, 1)],
+                          table[vgetq_lane_s32(a, 2)], table[vgetq_lane_s32(a, 3)]};
+    return vld1q_s32(b);
+}
+
+#include "ssm_integer_kernels.h"
+
+#define SSM_PER_SUM 1
+#define SSM_TILE_1 16
+#define SSM_TILE_4 4
+
+typedef int32x4_t ssm_v_sum_t;
+typedef int8x16_t ssm_v_a8_t, ssm_v_weights_a8_t;
+typedef int16x8x2_t ssm_v_a16_t, ssm_v_weights_a16_t;
+
+static inline ssm_v_a8_t ssm_v_codes_a8(const int8_t *q, size_t n)
+{
+    int8_t some[16] = {0};
+    memcpy(some, q, n);
+    return vld1q_s8(some);
+}
+
+static inline ssm_v_weights_a8_t ssm_v_weights_a8(const int8_t *w, size_t n, size_t rows)
+{
+    (void)rows;
+    return ssm_v_codes_a8(w, n);
+}
+
+static inline ssm_v_a16_t ssm_v_codes_a16(const int16_t *q, size_t n)
+{
+    int16_t some[16] = {0};
+    ssm_v_a16_t x;
+    memcpy(some, q, n * sizeof *q);
+    x.val[0] = vld1q_s16(some);
+    x.val[1] = vld1q_s16(some + 8);
+    return x;
+}
+
+static inline ssm_v_weights_a16_t ssm_v_weights_a16(const int8_t *w, size_t n, size_t rows)
+{
+    const int8x16_t bytes = ssm_v_weights_a8(w, n, rows);
+    ssm_v_weights_a16_t x;
+    x.val[0] = vmovl_s8(vget_low_s8(bytes));
+    x.val[1] = vmovl_high_s8(bytes);
+    return x;
+}
+
+static inline ssm_v_sum_t ssm_v_mac_a8(ssm_v_sum_t s, ssm_v_weights_a8_t w, ssm_v_a8_t x)
+{
+#if defined(__ARM_FEATURE_DOTPROD)
+    return vdotq_s32(s, w, x);
+#else
+    /* two products of at most 127^2 fit int16 */
+    return vpadalq_s16(s, vmlal_high_s8(vmull_s8(vget_low_s8(w), vget_low_s8(x)), w, x));
+#endif
+}
+
+static inline ssm_v_sum_t ssm_v_mac_a16(ssm_v_sum_t s, ssm_v_weights_a16_t w, ssm_v_a16_t x)
+{
+    s = vmlal_s16(s, vget_low_s16(w.val[0]), vget_low_s16(x.val[0]));
+    s = vmlal_high_s16(s, w.val[0], x.val[0]);
+    s = vmlal_s16(s, vget_low_s16(w.val[1]), vget_low_s16(x.val[1]));
+    return vmlal_high_s16(s, w.val[1], x.val[1]);
+}
+
+static inline ssm_v_sum_t ssm_v_start_a8(const int8_t *q, size_t K)
+{
+    (void)q;
+    (void)K;
+    return vdupq_n_s32(0);
+}
+
+static inline ssm_v_sum_t ssm_v_start_a16(const int16_t *q, size_t K)
+{
+    (void)q;
+    (void)K;
+    return vdupq_n_s32(0);
+}
+
+/* rows in fours: [a0 + a1, a2 + a3, b0 + b1, b2 + b3] and so on */
+SSM_INLINE void ssm_v_fold_a8(int32_t *y, const ssm_v_sum_t *s, size_t R, size_t rows)
+{
+    size_t r;
+    (void)rows;
+    if (R == 1)
+        *y = vaddvq_s32(s[0]);
+    for (r = 0; r + 4 <= R; r += 4)
+        vst1q_s32(y + r, vpaddq_s32(vpaddq_s32(s[r], s[r + 1]), vpaddq_s32(s[r + 2], s[r + 3])));
+}
+
+SSM_INLINE void ssm_v_fold_a16(int32_t *y, const ssm_v_sum_t *s, size_t R, size_t rows)
+{
+    ssm_v_fold_a8(y, s, R, rows);
+}
+
+#include "ssm_integer_dot.h"
 
 #endif

@@ -1,5 +1,7 @@
 /* ssm_integer_frame.h - the kernels of ssm_integer.h that need a whole frame or 64 bits: layer norm
-   and pooling; and the edges in float. Part of ssm_integer.h, 0BSD as said there. */
+   and pooling; and the edges in float.
+
+   SPDX-License-Identifier: 0BSD (free for any use, no conditions; the text is in ssm_integer.h) */
 
 /* floor(log2 x), x > 0: six steps whatever x is */
 static inline uint32_t ssm_log2(uint64_t x)

@@ -1,5 +1,7 @@
 /* ssm_integer_kernels.h - the kernels of ssm_integer.h but the matrix product, over vectors.
-   Part of ssm_integer.h, 0BSD as said there. Included once for every vector unit of a build. */
+   Included once for every vector unit of a build.
+
+   SPDX-License-Identifier: 0BSD (free for any use, no conditions; the text is in ssm_integer.h) */
 
 /* Run `code` over n values: k values from i on. The full vectors are a loop of their own, in which k
    is a constant. */

@@ -1,5 +1,6 @@
 /* ssm_integer_scalar.h - vectors of one value: what ssm_integer.h is where no vector unit is known.
-   Part of ssm_integer.h, 0BSD as said there.
+
+   SPDX-License-Identifier: 0BSD (free for any use, no conditions; the text is in ssm_integer.h)
 
    A vector file gives ssm_integer_kernels.h: SSM_V(NAME) and SSM_I(NAME), the names of its vector
    functions and of its kernels; SSM_VALUES, how many int32 a vector holds; and the functions below.

@@ -1,5 +1,8 @@
 /* ssm_integer_state.h - whether saved states are such as the kernels of ssm_integer.h leave behind.
-   Part of ssm_integer.h, 0BSD as said there. p: the words of one op, of any alignment. */
+
+   SPDX-License-Identifier: 0BSD (free for any use, no conditions; the text is in ssm_integer.h)
+
+   Part of ssm_integer.h. p: the words of one op, of any alignment. */
 
 /* 1 if the n 32-bit words at p lie in [low, high] */
 static inline int ssm_words_in(const unsigned char *p, size_t n, int32_t low, int32_t high)
