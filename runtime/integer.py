@@ -67,7 +67,7 @@ def run_integer(
         codes: input codes, shape (T, U); T = 0 is allowed.
         state: as returned earlier; None is a fresh start.
         peaks: if given, the largest magnitudes met are entered under the keys of ``model.proofs``.
-        saturated: if given, how many codes are at their limit is added up: by ``OP`` those of its input,
+        saturated: if given, how many codes the limit cut off is added up: by ``OP`` those of its input,
             by ``OP.state`` those of its states.
 
     Returns:
@@ -95,17 +95,18 @@ class _Watch:
         if self._peaks is not None and values.size:
             self._peaks[key] = max(self._peaks.get(key, 0), int(np.abs(values).max()))
 
-    def codes(self, key: str, q: Int64, limit: int) -> Int64:
-        """The codes themselves, those at ``limit`` counted."""
+    def codes(self, key: str, v: Int64, rule: Quantize) -> Int64:
+        """quantize(v, rule), with the codes counted that were beyond the limit."""
         if self._saturated is not None:
-            self._saturated[key] = self._saturated.get(key, 0) + int((np.abs(q) == limit).sum())
-        return q
+            free = _biased(_requant(v, rule.requant), rule.bias)
+            self._saturated[key] = self._saturated.get(key, 0) + int((np.abs(free) > rule.limit).sum())
+        return quantize(v, rule)
 
 
 def _apply(op: IntegerOp, v: Int64, slots: dict[int, Int64], state: IntegerValues, watch: _Watch) -> Int64:
     """One op over all frames: (T, K) → (T, M); ``state`` is advanced in place."""
     if isinstance(op, LinearOp):
-        q = watch.codes(op.name, quantize(v, op.quantize), op.quantize.limit)
+        q = watch.codes(op.name, v, op.quantize)
         accumulator = _dot(q, op.weight)
         watch(f"{op.name}.accumulator", accumulator)
         return _biased(_requant(accumulator, op.requant), op.bias)
@@ -150,13 +151,13 @@ def _dot(q: Int64, weight: Int8) -> Int64:
 
 
 def _ssm(op: SsmOp, v: Int64, state: IntegerValues, watch: _Watch) -> Int64:
-    q = watch.codes(op.name, quantize(v, op.quantize), op.quantize.limit)
+    q = watch.codes(op.name, v, op.quantize)
     accumulator = _dot(q, op.B)
     drive = _biased(_requant(accumulator, op.drive), op.drive_bias)
     states = scan(op.lam.astype(np.int64), drive, state[op.state].astype(np.int64))
     if len(states):
         state[op.state] = states[-1].astype(np.int32)
-    z = watch.codes(f"{op.name}.state", quantize(states, op.state_quantize), op.state_quantize.limit)
+    z = watch.codes(f"{op.name}.state", states, op.state_quantize)
     read = _dot(z, op.C)
     y = _biased(_requant(read, op.requant), op.bias)
     for key, values in (("drive", accumulator), ("state", states), ("accumulator", read)):

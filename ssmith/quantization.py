@@ -30,7 +30,7 @@ INPUT = "input"
 
 
 class Saturation(BaseModel):
-    """How often the codes of one quantised vector met their limit."""
+    """How often the limit cut off the codes of one quantised vector."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
     vector: str  # the op whose input it is; OP.state for the states
@@ -104,11 +104,13 @@ def check_integer(bundle: Bundle, activation_bits: Bits) -> None:
     """Refuse a bundle that has no int8 form, or one of whose variants has none.
 
     Raises:
-        InputError: it was not calibrated, or a bound needs more than 32 bits.
+        InputError: it was not calibrated, its name is too long, or a bound needs more than 32 bits.
     """
+    from ssmith.export.c99_integer import check_integer_name
     from ssmith.runtime.integer_lower import lower_integer
 
     for model in (bundle, *bundle.variants):
+        check_integer_name(model)
         lower_integer(model, activation_bits)
 
 
@@ -187,9 +189,8 @@ def _held_against_float64(bundle: Bundle, model: IntegerModel, block: Float32) -
     from ssmith.runtime.reference import run
 
     exact, _ = run(bundle.meta.ops, bundle.tensors, block)
-    codes = model.encode(block)
-    saturated = {INPUT: int((np.abs(codes.astype(np.int32)) == CODE_LIMIT).sum())}
-    v, _ = run_integer(model, codes, saturated=saturated)
+    saturated = {INPUT: int((np.abs(block * model.input_factor) > CODE_LIMIT + 0.5).sum())}
+    v, _ = run_integer(model, model.encode(block), saturated=saturated)
     integer = model.decode(v)
     noise = float(((integer - exact) ** 2).sum())
     return _Comparison(exact.astype(np.float32), integer, float((exact**2).sum()), noise, saturated)
