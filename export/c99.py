@@ -9,7 +9,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from importlib import resources
 from pathlib import Path
-from typing import Literal
 
 from ssmith.bundle import Bundle
 from ssmith.export.c99_binary import ssmc_bytes
@@ -19,7 +18,8 @@ from ssmith.export.c99_integer_binary import integer_ssmc_bytes
 from ssmith.export.c99_source import check_name, float_form, weights_text
 from ssmith.files import write_atomic
 from ssmith.recipe import ArtifactPrecision
-from ssmith.runtime.artifacts import ENGINE, INTEGER_KERNELS, KERNELS, WRAPPER, integer_name
+from ssmith.runtime.artifacts import integer_name
+from ssmith.runtime.integer_lower import ActivationBits, lower_integer
 from ssmith.runtime.parity import ParityRow, check_file
 
 
@@ -27,7 +27,7 @@ def lower(
     bundle: Bundle,
     folder: Path,
     precisions: Sequence[ArtifactPrecision] | None = None,
-    activation_bits: Literal[8, 16] = 16,
+    activation_bits: ActivationBits = 16,
 ) -> list[Path]:
     """Write both C forms of a model, generated and loadable, in each precision.
 
@@ -56,20 +56,23 @@ def lower(
         files |= _files(form, weights_text(bundle), ssmc_bytes(bundle))
         forms.append(form)
     if "int8" in wanted:
-        from ssmith.runtime.integer_lower import lower_integer
-
         check_integer_name(bundle)  # before the long walk
         model = lower_integer(bundle, activation_bits)
         form = integer_form(bundle, model)
         files |= _files(form, integer_weights_text(bundle, model), integer_ssmc_bytes(bundle, model))
         forms.append(form)
     files["CMakeLists.txt"] = cmake_lists(forms).encode()
-    engine = resources.files("ssmith.runtime") / "c"
-    for file in (*ENGINE, WRAPPER, KERNELS, *INTEGER_KERNELS):
-        files[file] = (engine / file).read_bytes()
+    files |= engine_files()
     for file, data in files.items():
         write_atomic(folder / file, data)
     return [folder / file for file in files]
+
+
+def engine_files() -> dict[str, bytes]:
+    """Name → bytes of the engine, its C++ wrapper and the kernels: every source in ``runtime/c``."""
+    folder = resources.files("ssmith.runtime") / "c"
+    sources = [file for file in folder.iterdir() if file.name.endswith((".c", ".h", ".hpp"))]
+    return {file.name: file.read_bytes() for file in sorted(sources, key=lambda file: file.name)}
 
 
 def _files(form: Form, weights: str, ssmc: bytes) -> dict[str, bytes]:

@@ -72,7 +72,7 @@ def integer_form(bundle: Bundle, model: IntegerModel) -> Form:
         bundle=bundle,
         name=name,
         precision="int8",
-        kernels=INTEGER_KERNELS[0],
+        kernels=INTEGER_KERNELS,
         magic=MAGIC[model.activation_bits],
         word="int32",
         members=(
@@ -115,7 +115,7 @@ def integer_weights_text(bundle: Bundle, model: IntegerModel) -> str:
     bits = model.activation_bits
     parts = [
         f"/* {name}_weights.h - for {name}.c only.  SPDX-License-Identifier: 0BSD\n"
-        f"   Matrices are packed as ssm_dot_a{bits}() in {INTEGER_KERNELS[0]} describes. */\n"
+        f"   Matrices are packed as ssm_dot_a{bits}() in {INTEGER_KERNELS} describes. */\n"
     ]
     for identifier, array in _named(name, layout).values():
         values = [str(value) for value in array.ravel().tolist()]

@@ -21,14 +21,7 @@ MANIFEST = "manifest.json"
 ENGINE = ("ssm.h", "ssm.c", "ssm_file.h", "ssm_run_float.h", "ssm_run_integer.h")  # runs .ssmc files
 WRAPPER = "ssm.hpp"  # the engine for C++
 KERNELS = "ssm_kernels.h"  # included by the engine and by generated models
-INTEGER_KERNELS = (  # the same for int8; the first includes the others
-    "ssm_integer.h",
-    "ssm_integer_arm.h",
-    "ssm_integer_frame.h",
-    "ssm_integer_kernels.h",
-    "ssm_integer_scalar.h",
-    "ssm_integer_state.h",
-)
+INTEGER_KERNELS = "ssm_integer.h"  # the same for int8; includes others, ssm_integer_*.h
 
 Kind = Literal[
     "onnx-step", "onnx-sequence", "c-source", "c-header", "c-engine", "cpp-header", "cmake", "ssmc"

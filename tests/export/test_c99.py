@@ -34,7 +34,8 @@ def test_equal_models_give_equal_bytes(tmp_path):
         c99.lower(random_bundle(np.random.default_rng(0)), tmp_path / place)
     names = {path.name for path in (tmp_path / "a").iterdir()}
     own = {"net.c", "net.h", "net.hpp", "net_weights.h", "CMakeLists.txt", "net.ssmc"}
-    assert names == {*own, KERNELS, *INTEGER_KERNELS, WRAPPER, *ENGINE}
+    assert names - c99.engine_files().keys() == own
+    assert {KERNELS, INTEGER_KERNELS, WRAPPER, *ENGINE} <= names
     for name in names:
         assert (tmp_path / "a" / name).read_bytes() == (tmp_path / "b" / name).read_bytes()
 
