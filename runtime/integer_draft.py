@@ -57,8 +57,8 @@ class Draft:
             For each product whose codes would be finer than the vector behind them: steps to use at least.
         """
         affines = [step for step in self.steps if isinstance(step, AffineStep)]
-        for _ in range(_ROUNDS):
-            if not any([self._widen(step) for step in affines]):
+        for i in range(_ROUNDS):
+            if not any([self._widen(step, both=i > 2) for step in affines]):
                 break
         floors = {}
         for step in self.steps:
@@ -69,14 +69,20 @@ class Draft:
                     floors[step.name] = np.maximum(codes.step, least * 1.01)
         return floors
 
-    def _widen(self, step: AffineStep) -> bool:
-        """Ask for a target scale that the multipliers of this step can reach; whether it was too small."""
+    def _widen(self, step: AffineStep, *, both: bool) -> bool:
+        """Ask for a target scale that the multipliers of this step can reach; whether it was too small.
+
+        A gain above 1 whose result is added to what it came from cannot have a larger scale than its source;
+        there the source must leave bits free: ``both``.
+        """
         source = self.classes.solve(step.source)
         shift = requant_shift(int(np.ceil((step.bound / source).max())))
         needed = source * np.abs(step.gain) * 2.0 ** (1 - shift) * 1.01
         if (self.classes.solve(step.target) >= needed).all():
             return False
         self.classes.require(step.target, needed * REACH)
+        if both:
+            self.classes.require(step.source, 2 * source * REACH)
         return True
 
 
@@ -236,8 +242,11 @@ def _add(d: Draft, op: Add, *_: Float64) -> None:
 
 
 def _pool(d: Draft, op: Pool, *_: Float64) -> None:
+    gain = None
+    if op.decay < 1:
+        gain = 4 * min(max(round((1 - op.decay) * 2**29), 32), 2**29 - 1)
+        d.bound = d.bound * (1 + 2.0**4 / gain)  # its rounding, up to 2^31 / gain codes of 2^28
     d.classes.require(d.ids, (2 if op.decay == 1 else 4) * d.bound)
-    gain = None if op.decay == 1 else 4 * min(max(round((1 - op.decay) * 2**29), 32), 2**29 - 1)
     d.steps.append(PoolStep(op.name, gain, op.sum, op.count))
 
 
