@@ -19,6 +19,7 @@ from ssmith.runtime.integer_model import Float64, Int8
 
 HEADROOM = {16: 2.0, 8: 1.0}  # codes cover this much more than calibration saw
 ALPHAS = (0.0, 0.25, 0.5, 0.75, 1.0)
+_FAR = 4  # 16-bit codes are centred on 0 unless that makes them this much wider
 _NARROWEST = 1 / 256  # of the widest channel: below that, a channel gains nothing from finer steps
 _LARGEST_SUM = (1 << 30) - 1  # of an accumulator
 
@@ -99,17 +100,30 @@ def _product(
     weight: Float64, ranges: Float32, bits: int, shift: Float64, floor: Float64 | float, alpha: float
 ) -> Product:
     low, high, mean, deviation = ranges.astype(np.float64)
-    half = HEADROOM[bits] * (high - low) / 2
+    centre, half = _covered(low, high, bits)
     widest = half.max() if half.max() > 0 else max(float(np.abs(mean).max()), 1.0) * 1e-3
     cover = widest * np.maximum(half / widest, _NARROWEST) ** alpha
     limit = CODE_LIMITS[bits]
     rows, _ = quantize_rows(weight * cover)
     limit = min(limit, int(_LARGEST_SUM // max(np.abs(rows.astype(np.int64)).sum(1).max(), 1)))
     step = np.maximum(cover / limit, floor)
-    codes = Codes(step, shift, np.rint((shift - (low + high) / 2) / step), limit)
+    codes = Codes(step, shift, np.rint((shift - centre) / step), limit)
     rows, scale = quantize_rows(weight * step)
     rounded = scale[:, None] * rows
     error = weight * step - rounded
     bias = weight @ codes.offset + error @ ((mean - codes.offset) / step)
     noise = error**2 @ (deviation / step) ** 2 + (rounded**2).sum(1) / 12
     return Product(codes, rows, scale, bias, noise)
+
+
+def _covered(low: Float64, high: Float64, bits: int) -> tuple[Float64, Float64]:
+    """Middle and half width of what the codes of each channel cover.
+
+    8-bit codes use their range best around the middle of the channel's. 16-bit codes have room to
+    spare: around 0 they need no offsets, which are 4 bytes a channel in flash.
+    """
+    centre, half = (low + high) / 2, HEADROOM[bits] * (high - low) / 2
+    around_zero = HEADROOM[bits] * np.maximum(-low, high)
+    if bits == 16 and (around_zero <= _FAR * half).all():
+        return np.zeros_like(half), around_zero
+    return centre, half
