@@ -18,6 +18,9 @@ import pytest
 from ssmith.bundle import Bundle, Signal
 from ssmith.export import c99
 from ssmith.ops import Float32
+from ssmith.runtime.calibrate import calibrate
+from ssmith.runtime.integer import run_integer
+from ssmith.runtime.integer_lower import lower_integer
 from ssmith.runtime.reference import run
 from tests.bundles import random_bundle
 from tests.native import models
@@ -78,6 +81,10 @@ def motor() -> Bundle:
     return named(bundle, inputs, [Signal(name="torque", unit="N m")])
 
 
+def calibrated(bundle: Bundle) -> Bundle:
+    return calibrate(bundle, [models.frames(300, len(bundle.meta.inputs))])
+
+
 def answers(bundle: Bundle, block: Float32) -> Float32:
     return run(bundle.meta.ops, bundle.tensors, block, precision="float32")[0]
 
@@ -85,7 +92,7 @@ def answers(bundle: Bundle, block: Float32) -> Float32:
 @pytest.fixture(scope="module")
 def artifacts(tmp_path_factory) -> Path:
     root: Path = tmp_path_factory.mktemp("embedding")
-    for bundle in (leveler(), policy(), motor()):
+    for bundle in (leveler(), policy(), calibrated(motor())):
         c99.lower(bundle, root / bundle.name)
     c99.lower(leveler(9), root / "other")
     return root
@@ -170,17 +177,36 @@ def test_swap(artifacts, sanitizer):
     assert command([program, *files]) == "ok\n"
 
 
-@pytest.mark.parametrize("core", ["cortex-m3", "cortex-m4", "cortex-m55"])
-def test_interrupt(artifacts, core, tmp_path):
-    chain = TOOLCHAINS[core]
+def on_target(name: str, artifacts: Path, work: Path, example: str, model: str, *flags: str) -> str:
+    """What an example with its driver and a model prints on a processor that is emulated, or here."""
+    chain = TOOLCHAINS[name]
     if chain.missing:
         pytest.skip(f"{chain.missing} is not installed: make deps")
-    flags = (*C, *STRICT, f"-I{EXAMPLES}", f"-I{artifacts / 'motor'}")
-    sources = (EXAMPLES / "interrupt.c", DRIVERS / "interrupt_driver.c", artifacts / "motor/motor.c")
-    objects = [compile_object(chain, source, tmp_path / f"{source.stem}.o", flags) for source in sources]
-    bits = int(emulate(chain, link(chain, objects, tmp_path / "program")), 16)
+    given = (*C, *STRICT, *flags, f"-I{EXAMPLES}", f"-I{artifacts / 'motor'}")
+    sources = (EXAMPLES / f"{example}.c", DRIVERS / f"{example}_driver.c", artifacts / "motor" / f"{model}.c")
+    objects = [compile_object(chain, source, work / f"{source.stem}.o", given) for source in sources]
+    return emulate(chain, link(chain, objects, work / "program"))
+
+
+@pytest.mark.parametrize("core", ["cortex-m3", "cortex-m4", "cortex-m55"])
+def test_interrupt(artifacts, core, tmp_path):
+    bits = int(on_target(core, artifacts, tmp_path, "interrupt", "motor"), 16)
     expected = answers(motor(), models.frames(50, 3))[-1]
     assert np.array([bits], np.uint32).view(np.float32) == expected
+
+
+@pytest.mark.parametrize("target", ["x86-gcc", "cortex-m0plus", "cortex-m4"])
+def test_codes(artifacts, target, tmp_path):
+    printed = on_target(target, artifacts, tmp_path, "codes", "motor_int8", "-DMOTOR_INT8_NO_FLOAT")
+    torque, too_much = (int(word, 16) for word in printed.split())
+    model = lower_integer(calibrated(motor()))
+    gain = np.float32(2 / 2048) / model.input_scale * np.float32(65536) + np.float32(0.5)
+    counts = models.noise(150).reshape(50, 3) >> 12
+    codes = np.clip((counts * gain.astype(np.int32) + 32768) >> 16, -32767, 32767)
+    expected = run_integer(model, codes.astype(np.int16))[0][:, 0]
+    limit = int(np.float32(0.25) / model.output_scale[0])
+    assert torque == int(expected[-1]) % (1 << 32)
+    assert 0 < too_much == (np.abs(expected) > limit).sum() < 50
 
 
 def test_arduino(artifacts):
