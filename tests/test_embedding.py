@@ -171,7 +171,7 @@ def test_controller(artifacts):
 @pytest.mark.parametrize("sanitizer", ["address,undefined", "thread"])
 def test_swap(artifacts, sanitizer):
     sources = [EXAMPLES / "swap.cpp", DRIVERS / "swap_driver.cpp", artifacts / "leveler/ssm.c"]
-    flags = [f"-fsanitize={sanitizer}", "-fno-sanitize-recover=all"]
+    flags = ["-O1", f"-fsanitize={sanitizer}", "-fno-sanitize-recover=all"]
     program = built(artifacts, f"swap-{sanitizer}", *sources, flags=flags)
     files = [artifacts / folder / "leveler.ssmc" for folder in ("leveler", "other")]
     assert command([program, *files]) == "ok\n"
