@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <array>
 #include <limits>
+#include <string>
 
 #include <controller_interface/controller_interface.hpp>
 #include <pluginlib/class_list_macros.hpp>

@@ -12,7 +12,6 @@ static motor_t model;
    count has changed. One core; with two, use the barriers of your RTOS. */
 static volatile uint32_t count;
 static volatile float newest[MOTOR_OUTPUTS];
-static volatile int32_t status;
 
 int motor_start(void)
 {
@@ -24,8 +23,7 @@ void SysTick_Handler(void) /* the name that your vector table has for the timer 
     float in[MOTOR_INPUTS], out[MOTOR_OUTPUTS];
     int i;
     read_sensors(in);
-    status = motor_step(&model, in, out);
-    if (status != MOTOR_OK)
+    if (motor_step(&model, in, out) != MOTOR_OK)
         return; /* an input was NaN: the model is as it was, the last answer stands */
     for (i = 0; i < MOTOR_OUTPUTS; i++)
         newest[i] = out[i];

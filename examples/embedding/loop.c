@@ -23,7 +23,8 @@ int main(void)
     while (status == POLICY_OK && read_frame(in)) {
         status = policy_step(&model, in, out);
         for (i = 0; i < POLICY_OUTPUTS && status == POLICY_OK; i++)
-            printf("%s %.9g %s\n", policy_meta.outputs[i].name, out[i], policy_meta.outputs[i].unit);
+            printf("%s %.9g %s\n", policy_meta.outputs[i].name, (double)out[i],
+                   policy_meta.outputs[i].unit);
     }
     return status == POLICY_OK ? 0 : 1;
 }
