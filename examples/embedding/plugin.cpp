@@ -61,7 +61,7 @@ private:
     bool fits = false;
 };
 
-juce::AudioProcessor *createPluginFilter()
+juce::AudioProcessor *JUCE_CALLTYPE createPluginFilter()
 {
     return new LevelerProcessor;
 }

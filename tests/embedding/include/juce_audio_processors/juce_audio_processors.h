@@ -6,6 +6,8 @@
 #include <string>
 #include <vector>
 
+#define JUCE_CALLTYPE
+
 namespace juce {
 
 using String = std::string;
