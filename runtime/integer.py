@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ssmith.ops import Float32
 from ssmith.runtime.integer_functions import (
     Int64,
     ema_pool_step,
@@ -24,6 +25,7 @@ from ssmith.runtime.integer_functions import (
     rotate,
 )
 from ssmith.runtime.integer_model import (
+    CODE_LIMIT,
     AddOp,
     AffineOp,
     EmaPoolOp,
@@ -83,6 +85,11 @@ def run_integer(
         v = _apply(op, v, slots, after, watch)
         watch(f"{op.name}.output", v)
     return v.astype(np.int32), after
+
+
+def beyond_codes(model: IntegerModel, x: Float32) -> int:
+    """How many real inputs (T, U) are so large that ``model.encode`` cuts them off."""
+    return int((np.abs(x * model.input_factor) > CODE_LIMIT + 0.5).sum())
 
 
 class _Watch:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import Literal
 
 import numpy as np
 
@@ -12,7 +13,7 @@ from ssmith.errors import InputError
 from ssmith.golden import GoldenCase
 from ssmith.ops import Float32
 from ssmith.runtime.arithmetic import Float64, Real
-from ssmith.runtime.integer import IntegerValues, run_integer
+from ssmith.runtime.integer import IntegerValues, beyond_codes, run_integer
 from ssmith.runtime.integer_model import IntegerModel
 from ssmith.runtime.reference import State, run
 
@@ -104,7 +105,7 @@ class IntegerExpectation:
         case: the input, and what the model itself makes of it.
         output: of the integer reference, as real numbers, shape (T, Y).
         state: of the integer reference after the last frame.
-        saturated: codes that met their limit on the way; an error of their own, which no noise explains.
+        saturated: codes that were cut off on the way: an error of its own, which no noise explains.
         predicted_snr_db: Σ output² over the predicted Σ error², in dB.
     """
 
@@ -121,7 +122,7 @@ class IntegerExpectation:
 
 
 def integer_expectations(
-    bundle: Bundle, expected: Sequence[Expectation], activation_bits: int
+    bundle: Bundle, expected: Sequence[Expectation], activation_bits: Literal[8, 16]
 ) -> list[IntegerExpectation]:
     """The same cases for the int8 form of a calibrated bundle.
 
@@ -137,6 +138,6 @@ def integer_expectations(
 
 
 def _expect_integer(model: IntegerModel, e: Expectation, predicted_snr_db: float) -> IntegerExpectation:
-    saturated: dict[str, int] = {}
+    saturated = {"input": beyond_codes(model, e.input)}
     v, state = run_integer(model, model.encode(e.input), saturated=saturated)
     return IntegerExpectation(e, model.decode(v), state, sum(saturated.values()), predicted_snr_db)

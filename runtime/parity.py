@@ -241,18 +241,20 @@ def _row_of(session: Session, artifact: str, e: Expectation) -> Row:
 
 
 def _integer_rows(session: Session, artifact: str, e: IntegerExpectation) -> Iterator[ParityRow]:
-    """All the ways to feed one input to an int8 artifact."""
+    """All the ways to feed one input to an int8 artifact; its error is judged where nothing saturated."""
     row = _row_of(session, artifact, e.case)
     session.reset()
     whole = session.process(e.case.input)
-    yield row("bits", whole, e.output, 0.0, INTEGER_BITS)
+    left = f"; {e.saturated} codes were cut off, so no rounding explains the error" if e.saturated else ""
+    yield row("bits", whole, e.output, 0.0, f"{INTEGER_BITS}{left}")
     if e.state:
         found = session.state_get()
         off = [found[name].astype(np.int64) - values for name, values in e.state.items()]
         error = np.concatenate(off)[None].astype(np.float64)
         state = row("state", error, np.zeros_like(error), 0.0, INTEGER_BITS)
         yield state.model_copy(update={"worst_step": len(e.case.input) - 1})
-    yield _noise_row(row("noise", whole, e.case.output, e.tolerance, NOISE), e)
+    if not e.saturated:
+        yield _noise_row(row("noise", whole, e.case.output, e.tolerance, NOISE), e)
     for how, feed in _FEEDS.items():
         session.reset()
         yield row(how, feed(session, e.case.input), whole, 0.0, SAME_BITS)

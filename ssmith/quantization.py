@@ -184,12 +184,11 @@ class _Comparison:
 def _held_against_float64(bundle: Bundle, model: IntegerModel, block: Float32) -> _Comparison:
     import numpy as np
 
-    from ssmith.runtime.integer import run_integer
-    from ssmith.runtime.integer_model import CODE_LIMIT
+    from ssmith.runtime.integer import beyond_codes, run_integer
     from ssmith.runtime.reference import run
 
     exact, _ = run(bundle.meta.ops, bundle.tensors, block)
-    saturated = {INPUT: int((np.abs(block * model.input_factor) > CODE_LIMIT + 0.5).sum())}
+    saturated = {INPUT: beyond_codes(model, block)}
     v, _ = run_integer(model, model.encode(block), saturated=saturated)
     integer = model.decode(v)
     noise = float(((integer - exact) ** 2).sum())
