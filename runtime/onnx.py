@@ -18,6 +18,7 @@ from ssmith.bundle import Signal
 from ssmith.errors import InputError, MissingToolError, SsmithError
 from ssmith.ops import Float32
 from ssmith.runtime.artifacts import read_manifest, verified
+from ssmith.runtime.frames import Precision
 
 METADATA_KEY = "ssmith"
 CPU = ("CPUExecutionProvider",)
@@ -45,6 +46,7 @@ class OnnxBackend:
     """
 
     name = "onnx"
+    precision: Precision = "float32"
 
     def __init__(self, models: Sequence[_Model]) -> None:
         forms = {model.meta.form: model for model in models}

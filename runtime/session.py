@@ -11,8 +11,7 @@ A session holds one stream's state: use one per stream and never from two thread
 
 from __future__ import annotations
 
-import importlib.util
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, Literal, Protocol
 
@@ -21,27 +20,30 @@ from numpy.typing import ArrayLike, NDArray
 
 from ssmith.errors import InputError
 from ssmith.ops import Float32
-from ssmith.runtime.artifacts import at_order, find_bundle, read_manifest
-from ssmith.runtime.reference import Precision
+from ssmith.runtime.choice import BackendName as BackendName
+from ssmith.runtime.choice import choose
+from ssmith.runtime.frames import FLOAT32, Direct, Precision, as_frames, check_out, refuse_not_finite
 
-BackendName = Literal["native", "onnx", "reference"]
-SUFFIXES: dict[str, BackendName] = {
-    ".c": "native",
-    ".h": "native",
-    ".ssmc": "native",
-    ".onnx": "onnx",
-    ".ssm": "reference",
-}
+ndarray = np.ndarray  # one lookup less a step
 
 
 class Backend(Protocol):
-    """What ``Session`` needs from the code that computes; shapes are checked before a call."""
+    """What ``Session`` needs from the code that computes; shapes and finiteness are checked before a call.
+
+    A backend that looks for NaN and infinity itself says so by ``checks_frames = True``; one that can
+    write where it is told has ``process_into(block, out)``, and one whose step is one call has
+    ``direct``.
+    """
 
     name: str
     inputs: int
     outputs: int
     period_s: float | None
     meta: dict[str, Any]
+
+    @property
+    def precision(self) -> Precision:
+        """What it computes in."""
 
     def reset(self) -> None:
         """All states zero."""
@@ -68,7 +70,11 @@ class Session:
 
     def __init__(self, backend: Backend) -> None:
         self._backend = backend
-        self._shapes = {name: np.shape(value) for name, value in backend.state_get().items()}
+        self._states = {name: np.asarray(value) for name, value in backend.state_get().items()}
+        self._frame = (backend.inputs,)
+        self._checked: bool = getattr(backend, "checks_frames", False)
+        self._direct: Direct | None = getattr(backend, "direct", None)
+        self._into: Callable[[Float32, Float32], None] | None = getattr(backend, "process_into", None)
 
     @classmethod
     def open(
@@ -84,39 +90,33 @@ class Session:
             path: an artifact folder, or one ``.onnx``, ``.ssmc``, ``.c``/``.h`` or ``.ssm`` file.
             backend: ``"native"``, ``"onnx"`` or ``"reference"``; None takes what the file needs and
                 for a folder the first of these that can run here.
-            precision: of the reference only: ``"float64"`` (default) or ``"float32"``, the C engine's
-                arithmetic. The others compute in float32.
+            precision: ``"float64"``, the reference's default; ``"float32"``, the C engine's arithmetic
+                and everyone else's default; ``"float32-fma"``, the same with fused multiply-add;
+                ``"int8"`` or ``"int8-a8"``, the integer model with 16-bit or 8-bit activations, as C or
+                computed by the reference. Of a folder, ``"int8"`` is the integer model it holds.
             order: which model of a folder or bundle that holds several; None opens the main one.
 
         Raises:
-            InputError: nothing there, the backend cannot open it, or there is no such order; the message
-                then lists those there are.
+            InputError: nothing there, the backend cannot open it, or there is no such precision or
+                order; the message then lists those there are.
             MissingToolError: the backend needs something that is not installed.
         """
-        path = Path(path)
-        if backend is not None and backend not in set(SUFFIXES.values()):
-            raise InputError(f"backend {backend!r} does not exist; write native, onnx or reference")
-        if path.is_dir():
-            chosen, path = _choose(path, backend, order)
-        elif path.exists():
-            chosen = _for_file(path, backend, order)
-        else:
-            raise InputError(f"{path} does not exist; give an artifact folder or one of its files")
-        if precision is not None and precision not in ("float64", "float32"):
-            raise InputError(f"precision {precision!r} does not exist; write float64 or float32")
-        if precision == "float64" and chosen != "reference":
-            raise InputError(
-                f"the {chosen} backend computes in float32; for float64 open the .ssm bundle with"
-                " backend='reference'"
-            )
-        if chosen == "reference":
-            return cls(_open_reference(path, precision or "float64", order))
-        return cls(_open_native(path) if chosen == "native" else _open_onnx(path))
+        chosen, path, precision = choose(Path(path), backend, precision, order)
+        if chosen == "native":
+            return cls(_open_native(path, precision))
+        if chosen == "onnx":
+            return cls(_open_onnx(path))
+        return cls(_open_reference(path, precision or "float64", order))
 
     @property
     def backend(self) -> str:
         """Who computes: ``native``, ``onnx`` or ``reference``."""
         return self._backend.name
+
+    @property
+    def precision(self) -> Precision:
+        """What it computes in."""
+        return self._backend.precision
 
     @property
     def inputs(self) -> int:
@@ -142,39 +142,74 @@ class Session:
         """Forget the past: the next frame is the first of a new sequence."""
         self._backend.reset()
 
-    def step(self, u: ArrayLike) -> Float32:
+    def step(self, u: ArrayLike, out: Float32 | None = None) -> Float32:
         """Feed one frame.
 
         Args:
-            u: shape (U,), finite numbers.
+            u: shape (U,), finite numbers; a float32 array is the quickest.
+            out: where y goes, float32 of shape (Y,); None makes a new array.
 
         Returns:
-            y of shape (Y,), a new array.
+            y of shape (Y,): ``out``, or a new array.
 
         Raises:
             InputError: the shape is wrong or a value is not a finite number; the state is untouched.
         """
-        return self._backend.step(_frames(u, (self.inputs,), "u"))
+        if not (type(u) is ndarray and u.dtype is FLOAT32 and u.shape == self._frame):
+            u = as_frames(u, self._frame, "u")
+        if out is not None:
+            check_out(out, (self.outputs,))
+        if self._direct is not None:  # of the native backend: every call between here and C costs
+            frame, run, arguments, result = self._direct
+            frame[...] = u
+            if run(arguments) != 0:
+                refuse_not_finite("u", u)
+        else:
+            if not np.isfinite(u).all():
+                refuse_not_finite("u", u)
+            result = self._backend.step(u)
+        if out is None:
+            return result.copy()
+        out[...] = result
+        return out
 
-    def process(self, block: ArrayLike) -> Float32:
+    def process(self, block: ArrayLike, out: Float32 | None = None) -> Float32:
         """Feed T frames at once: the same numbers as T steps, faster.
+
+        The native backend reads a C-contiguous float32 ``block`` and writes ``out`` where they lie, and
+        other Python threads run meanwhile.
 
         Args:
             block: shape (T, U), finite numbers; T = 0 is allowed.
+            out: where the result goes, float32 of shape (T, Y), C-contiguous; None makes a new array.
+                It may share memory with ``block``.
 
         Returns:
-            Shape (T, Y), a new array.
+            Shape (T, Y): ``out``, or a new array.
 
         Raises:
             InputError: as ``step``.
         """
-        frames = _frames(block, (None, self.inputs), "block")
+        frames = as_frames(block, (None, self.inputs), "block")
+        if out is not None:
+            check_out(out, (len(frames), self.outputs))
+        if not (self._checked or np.isfinite(frames).all()):
+            refuse_not_finite("block", frames)
         if len(frames) == 0:
-            return np.zeros((0, self.outputs), np.float32)
-        return self._backend.process(frames)
+            return np.zeros((0, self.outputs), np.float32) if out is None else out
+        if out is None:
+            return self._backend.process(frames)
+        if self._into is None:
+            out[:] = self._backend.process(frames)
+        else:
+            self._into(frames.copy() if np.may_share_memory(frames, out) else frames, out)
+        return out
 
     def state_get(self) -> dict[str, NDArray[Any]]:
-        """A copy of every state by name: ``state_0`` (2N) …, ``pool_sum`` (H), ``pool_count`` (1)."""
+        """A copy of every state by name: ``state_0`` (2N) …, ``pool_sum`` (H), ``pool_count`` (1).
+
+        Floats, or of an integer model its integers.
+        """
         return self._backend.state_get()
 
     def state_set(self, saved: Mapping[str, ArrayLike]) -> None:
@@ -183,104 +218,30 @@ class Session:
         Raises:
             InputError: a state is missing, unknown, of another shape or not finite; nothing is changed.
         """
-        if set(saved) != set(self._shapes):
+        if set(saved) != set(self._states):
             raise InputError(
-                f"the saved state has {sorted(saved)}, this model has {sorted(self._shapes)}; give back"
+                f"the saved state has {sorted(saved)}, this model has {sorted(self._states)}; give back"
                 " what state_get returned, from the same model"
             )
-        checked = {}
-        for name, shape in self._shapes.items():
-            value = np.asarray(saved[name])
-            if value.shape != shape or value.dtype.kind != "f" or not np.isfinite(value).all():
-                raise InputError(
-                    f"state {name!r} must be {shape[0]} finite floats, got shape {value.shape} of"
-                    f" {value.dtype}; give back what state_get returned"
-                )
-            checked[name] = value
+        checked = {name: _state(name, saved[name], own) for name, own in self._states.items()}
         self._backend.state_set(checked)
 
 
-def _frames(values: ArrayLike, shape: tuple[int | None, ...], what: str) -> Float32:
-    """``values`` as a contiguous finite float32 array of this shape (None fits any length)."""
-    array = np.asarray(values)
-    if array.ndim != len(shape) or array.shape[-1] != shape[-1]:
-        wanted = f"(T, {shape[-1]})" if len(shape) == 2 else f"({shape[0]},)"
+def _state(name: str, given: ArrayLike, own: NDArray[Any]) -> NDArray[Any]:
+    """A saved state, if it is of the model's shape and kind of number."""
+    value = np.asarray(given)
+    if value.shape != own.shape or value.dtype.kind != own.dtype.kind or not np.isfinite(value).all():
         raise InputError(
-            f"{what} has shape {array.shape}, this model takes {wanted}: one value per input and frame"
+            f"state {name!r} must be {own.shape[0]} finite numbers of type {own.dtype}, got shape"
+            f" {value.shape} of {value.dtype}; give back what state_get returned"
         )
-    if array.dtype.kind not in "fiub":
-        raise InputError(f"{what} has type {array.dtype}; give real numbers (float32)")
-    if array.dtype == np.float32 and array.flags.c_contiguous:
-        frames = array  # the usual case, without the cost of errstate
-    else:
-        with np.errstate(over="ignore"):
-            frames = np.ascontiguousarray(array, np.float32)
-    if not np.isfinite(frames).all():
-        where = tuple(int(i) for i in np.argwhere(~np.isfinite(frames))[0])
-        raise InputError(
-            f"{what}{list(where)} is {array[where]}, not a finite float32; it would stay in the state for"
-            " ever: replace or drop the frame, or call reset()"
-        )
-    return frames
+    return value
 
 
-def _for_file(path: Path, wanted: BackendName | None, order: int | None) -> BackendName:
-    found = SUFFIXES.get(path.suffix)
-    if found is None:
-        raise InputError(
-            f"{path} is no artifact: the suffix {path.suffix!r} is none of {', '.join(SUFFIXES)}"
-        )
-    if wanted not in (None, found):
-        raise InputError(f"{path.name} is opened by the {found} backend, not by {wanted!r}")
-    if order is not None and found != "reference":
-        raise InputError(
-            f"{path.name} holds one model, so there is no order={order} to choose; open the artifact folder"
-            " or the .ssm bundle"
-        )
-    return found
-
-
-def _choose(folder: Path, wanted: BackendName | None, order: int | None) -> tuple[BackendName, Path]:
-    """The backend for an artifact folder and the path it opens, or why there is none."""
-    possible: dict[BackendName, Path] = {}
-    reasons: dict[BackendName, str] = {}
-    manifest = read_manifest(folder)
-    bundle, bundle_name = find_bundle(folder, manifest), f"{manifest.name}.ssm"  # it holds every order
-    if order is not None:
-        folder, manifest = at_order(folder, manifest, order)
-    if manifest.first("c-source", "ssmc") is None:
-        reasons["native"] = "the folder holds no .c and no .ssmc file"
-    else:
-        from ssmith.compiler import find_compiler
-
-        possible["native"] = folder
-        if find_compiler() is None:
-            reasons["native"] = "no C compiler was found"
-    if manifest.first("onnx-step", "onnx-sequence") is None:
-        reasons["onnx"] = "the folder holds no .onnx file"
-    else:
-        possible["onnx"] = folder
-        if importlib.util.find_spec("onnxruntime") is None:
-            reasons["onnx"] = "onnxruntime is not installed"
-    if bundle is None:
-        reasons["reference"] = f"{bundle_name} lies neither in the folder nor beside it"
-    else:
-        possible["reference"] = bundle
-    if (
-        wanted is not None and wanted in possible
-    ):  # a missing tool is then the backend's own, more helpful error
-        return wanted, possible[wanted]
-    ready = [name for name in possible if name not in reasons]
-    if wanted is None and ready:
-        return ready[0], possible[ready[0]]
-    why = "; ".join(f"{name}: {reason}" for name, reason in reasons.items())
-    raise InputError(f"{folder} cannot be opened with {wanted or 'any backend'} ({why})")
-
-
-def _open_native(path: Path) -> Backend:
+def _open_native(path: Path, precision: Precision | None) -> Backend:
     from ssmith.runtime.native import open_backend
 
-    return open_backend(path)
+    return open_backend(path, precision)
 
 
 def _open_onnx(path: Path) -> Backend:
@@ -290,6 +251,16 @@ def _open_onnx(path: Path) -> Backend:
 
 
 def _open_reference(path: Path, precision: Precision, order: int | None) -> Backend:
+    if precision == "int8":
+        return _open_integer(path, 16, order)
+    if precision == "int8-a8":
+        return _open_integer(path, 8, order)
     from ssmith.runtime.reference import open_backend
 
     return open_backend(path, precision, order)
+
+
+def _open_integer(path: Path, activation_bits: Literal[8, 16], order: int | None) -> Backend:
+    from ssmith.runtime.integer_backend import open_integer_reference
+
+    return open_integer_reference(path, activation_bits, order)

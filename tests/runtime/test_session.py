@@ -1,7 +1,10 @@
 """What a session promises whatever computes it: shapes, refusals, state, who is chosen."""
 
+import shutil
 import subprocess
 import sys
+import threading
+import time
 
 import numpy as np
 import pytest
@@ -10,7 +13,7 @@ from ssmith.compiler import find_compiler
 from ssmith.errors import InputError
 from ssmith.export import c99, onnx
 from ssmith.export.manifest import write_manifest
-from ssmith.runtime import Session, session
+from ssmith.runtime import Session, choice
 from tests.bundles import random_bundle
 
 pytestmark = pytest.mark.usefixtures("library_cache")
@@ -43,7 +46,7 @@ def without(monkeypatch, *names):
     if "compiler" in names:
         monkeypatch.setattr("ssmith.compiler.find_compiler", lambda: None)
     if "onnxruntime" in names:
-        monkeypatch.setattr(session.importlib.util, "find_spec", lambda name: None)
+        monkeypatch.setattr(choice.importlib.util, "find_spec", lambda name: None)
 
 
 @needs_compiler
@@ -102,13 +105,47 @@ def test_the_file_names_its_backend(folder):
         ("gone.onnx", {}, "does not exist"),
         ("manifest.json", {}, "is no artifact"),
         ("net.step.onnx", {"backend": "tpu"}, "write native, onnx or reference"),
-        ("net.step.onnx", {"precision": "float16"}, "write float64 or float32"),
+        ("net.step.onnx", {"precision": "float16"}, "write float64, float32, float32-fma, int8 or int8-a8"),
         ("net.step.onnx", {"precision": "float64"}, "computes in float32"),
     ],
 )
 def test_opening_nonsense_is_refused(folder, name, arguments, words):
     with pytest.raises(InputError, match=words):
         Session.open(folder / name, **arguments)
+
+
+@needs_compiler
+def test_every_session_tells_its_precision(folder):
+    assert Session.open(folder).precision == "float32"
+    assert Session.open(folder, precision="float32").precision == "float32"
+    assert Session.open(folder, backend="onnx").precision == "float32"
+    assert Session.open(folder, backend="reference").precision == "float64"
+    assert Session.open(folder, precision="float64").precision == "float64"  # only the reference can
+
+
+@needs_compiler
+@pytest.mark.parametrize(
+    ("name", "arguments", "words"),
+    [
+        (
+            "",
+            {"precision": "int8"},
+            r"native: the folder holds no \.c.*int8; onnx: it does not compute in int8",
+        ),
+        ("", {"precision": "float64", "backend": "native"}, "native: it does not compute in float64"),
+        ("net.c", {"precision": "int8"}, "computes in float32, not in int8"),
+        ("net.ssmc", {"precision": "int8-a8"}, "computes in float32, not in int8-a8"),
+        (
+            "net.c",
+            {"precision": "float64"},
+            "computes in float32 or float32-fma or int8 or int8-a8; for float64",
+        ),
+    ],
+)
+def test_a_precision_that_is_not_there_is_refused(folder, tmp_path, name, arguments, words):
+    copy = shutil.copytree(folder, tmp_path / "alone")  # without the bundle, that has every precision
+    with pytest.raises(InputError, match=words):
+        Session.open(copy / name, **arguments)
 
 
 def test_precision_of_the_reference(bundle, folder):
@@ -145,6 +182,118 @@ def test_a_bad_block_names_the_place(reference):
         reference.process(block)
     with pytest.raises(InputError, match=r"takes \(T, 3\)"):
         reference.process(np.zeros((5, 4)))
+
+
+@needs_compiler
+@pytest.mark.parametrize("backend", ["native", "onnx", "reference"])
+@pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])
+def test_a_frame_that_is_not_finite_changes_nothing(folder, backend, bad):
+    opened = Session.open(folder, backend=backend)
+    block = np.random.default_rng(1).standard_normal((9, 3)).astype(np.float32)
+    opened.process(block)
+    before = opened.state_get()
+    block[8, 2] = bad
+    with pytest.raises(InputError, match=rf"block\[8, 2\] is {bad}.*Nothing was computed"):
+        opened.process(block)
+    with pytest.raises(InputError, match=rf"u\[2\] is {bad}"):
+        opened.step(block[8])
+    assert all(np.array_equal(before[name], value) for name, value in opened.state_get().items())
+
+
+@needs_compiler
+@pytest.mark.parametrize("backend", ["native", "onnx", "reference"])
+def test_results_go_where_they_are_wanted(folder, backend):
+    opened = Session.open(folder, backend=backend)
+    block = np.random.default_rng(2).standard_normal((13, 3)).astype(np.float32)
+    expected = opened.process(block)
+    room = np.full((15, 2), 7, np.float32)
+    opened.reset()
+    assert opened.process(block, room[1:14]) is not None
+    assert np.array_equal(room[1:14], expected)
+    assert (room[0] == 7).all()
+    assert (room[14] == 7).all()
+    opened.reset()
+    y = np.empty(2, np.float32)
+    for u, row in zip(block, expected, strict=True):
+        assert opened.step(u, out=y) is y
+        assert np.allclose(y, row, rtol=0, atol=1e-5)
+    empty = np.empty((0, 2), np.float32)
+    assert opened.process(np.empty((0, 3), np.float32), empty) is empty
+
+
+@needs_compiler
+def test_blocks_are_neither_copied_nor_changed(folder, monkeypatch):
+    """C reads the caller's memory and writes it, a read-only block too."""
+    opened = Session.open(folder, backend="native")
+    block = np.random.default_rng(3).standard_normal((13, 3)).astype(np.float32)
+    out = np.empty((13, 2), np.float32)
+    seen = []
+    run = opened._backend._run
+    monkeypatch.setattr(opened._backend, "_run", lambda *arrays: (seen.extend(arrays), run(*arrays)))
+    kept = block.copy()
+    opened.process(block, out)
+    assert seen[0] is block
+    assert seen[1] is out
+    assert np.array_equal(block, kept)
+    block.flags.writeable = False
+    opened.reset()
+    assert np.array_equal(opened.process(block), out)
+
+
+@needs_compiler
+@pytest.mark.parametrize("shift", [0, 1, 5, 20])
+def test_input_and_output_may_share_memory(folder, shift):
+    opened = Session.open(folder, backend="native")
+    memory = np.random.default_rng(4).standard_normal(60).astype(np.float32)
+    block = memory[: 3 * 13].reshape(13, 3)
+    expected = opened.process(block.copy())
+    opened.reset()
+    opened.process(block, memory[shift : shift + 2 * 13].reshape(13, 2))
+    assert np.array_equal(memory[shift : shift + 26].reshape(13, 2), expected)
+
+
+@pytest.mark.parametrize(
+    ("out", "words"),
+    [
+        ([[0.0, 0.0]] * 4, "out is a list"),
+        (np.empty((4, 3), np.float32), r"shape \(4, 3\).*np\.empty\(\(4, 2\), np\.float32\)"),
+        (np.empty((4, 2)), "type float64"),
+        (np.empty((4, 4), np.float32)[:, ::2], "not contiguous"),
+        (np.frombuffer(bytes(32), np.float32).reshape(4, 2), "read-only"),
+        (np.frombuffer(bytearray(33), np.float32, 8, 1).reshape(4, 2), "not aligned"),
+    ],
+)
+def test_an_out_that_cannot_be_written_is_refused(reference, out, words):
+    before = reference.state_get()
+    with pytest.raises(InputError, match=words):
+        reference.process(np.ones((4, 3)), out)
+    assert all(np.array_equal(before[name], value) for name, value in reference.state_get().items())
+
+
+@needs_compiler
+def test_other_threads_run_while_c_computes(folder):
+    """One thread sits in C, this one goes on counting: the interpreter's lock is free meanwhile."""
+    opened = Session.open(folder, backend="native")
+    block = np.zeros((400_000, 3), np.float32)
+    running, counted = threading.Event(), 0
+
+    def compute():
+        running.set()
+        opened.process(block)
+
+    before = sys.getswitchinterval()
+    sys.setswitchinterval(60)  # nobody gives the lock away unless he lets go of it himself
+    try:
+        thread = threading.Thread(target=compute)
+        thread.start()
+        running.wait()
+        while thread.is_alive():
+            counted += 1
+            time.sleep(0)  # let go
+    finally:
+        sys.setswitchinterval(before)
+    thread.join()
+    assert counted > 100
 
 
 def test_what_converts_is_taken(reference):

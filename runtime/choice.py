@@ -1,0 +1,138 @@
+"""Which backend opens a path: by the file's suffix, or for a folder the fastest that can run here."""
+
+from __future__ import annotations
+
+import importlib.util
+from pathlib import Path
+from typing import Literal, get_args
+
+from ssmith.errors import InputError
+from ssmith.recipe import ArtifactPrecision
+from ssmith.runtime import reference
+from ssmith.runtime.artifacts import Manifest, at_order, find_bundle, read_manifest
+from ssmith.runtime.frames import Precision
+
+BackendName = Literal["native", "onnx", "reference"]
+SUFFIXES: dict[str, BackendName] = {
+    ".c": "native",
+    ".h": "native",
+    ".ssmc": "native",
+    ".onnx": "onnx",
+    ".ssm": "reference",
+}
+COMPUTES: dict[BackendName, tuple[Precision, ...]] = {
+    "native": ("float32", "float32-fma", "int8", "int8-a8"),
+    "onnx": ("float32",),
+    "reference": (*get_args(reference.Precision), "int8", "int8-a8"),
+}
+
+
+def choose(
+    path: Path, backend: BackendName | None, precision: Precision | None, order: int | None
+) -> tuple[BackendName, Path, Precision | None]:
+    """The backend for an artifact folder or file, what it opens and in which precision.
+
+    Args:
+        path: the folder or file.
+        backend: the one that is wanted; None for any.
+        precision: the one that is wanted; None for the backend's default.
+        order: of a folder or bundle that holds several; None for the main model.
+
+    Raises:
+        InputError: there is no such path, backend, precision or order, or they do not go together.
+    """
+    if backend is not None and backend not in COMPUTES:
+        raise InputError(f"backend {backend!r} does not exist; write native, onnx or reference")
+    if precision is not None and precision not in get_args(Precision):
+        raise InputError(
+            f"precision {precision!r} does not exist; write {', '.join(get_args(Precision)[:-1])} or"
+            f" {get_args(Precision)[-1]}"
+        )
+    if path.is_dir():
+        return _for_folder(path, backend, precision, order)
+    if path.exists():
+        return _for_file(path, backend, precision, order), path, precision
+    raise InputError(f"{path} does not exist; give an artifact folder or one of its files")
+
+
+def _for_file(
+    path: Path, wanted: BackendName | None, precision: Precision | None, order: int | None
+) -> BackendName:
+    found = SUFFIXES.get(path.suffix)
+    if found is None:
+        raise InputError(
+            f"{path} is no artifact: the suffix {path.suffix!r} is none of {', '.join(SUFFIXES)}"
+        )
+    if wanted not in (None, found):
+        raise InputError(f"{path.name} is opened by the {found} backend, not by {wanted!r}")
+    if order is not None and found != "reference":
+        raise InputError(
+            f"{path.name} holds one model, so there is no order={order} to choose; open the artifact folder"
+            " or the .ssm bundle"
+        )
+    if precision is not None and precision not in COMPUTES[found]:
+        raise InputError(
+            f"the {found} backend computes in {' or '.join(COMPUTES[found])}; for {precision} open the .ssm"
+            " bundle with backend='reference'"
+        )
+    return found
+
+
+def _for_folder(
+    folder: Path, wanted: BackendName | None, precision: Precision | None, order: int | None
+) -> tuple[BackendName, Path, Precision | None]:
+    possible: dict[BackendName, Path] = {}
+    reasons: dict[BackendName, str] = {}
+    manifest = read_manifest(folder)
+    bundle, bundle_name = find_bundle(folder, manifest), f"{manifest.name}.ssm"  # it holds every order
+    if order is not None:
+        folder, manifest = at_order(folder, manifest, order)
+    if reason := _no_native(manifest, precision):
+        reasons["native"] = reason
+    else:
+        from ssmith.compiler import find_compiler
+
+        possible["native"] = folder
+        if find_compiler() is None:
+            reasons["native"] = "no C compiler was found"
+    if precision not in (None, *COMPUTES["onnx"]):
+        reasons["onnx"] = f"it does not compute in {precision}"
+    elif manifest.first("onnx-step", "onnx-sequence") is None:
+        reasons["onnx"] = "the folder holds no .onnx file"
+    else:
+        possible["onnx"] = folder
+        if importlib.util.find_spec("onnxruntime") is None:
+            reasons["onnx"] = "onnxruntime is not installed"
+    if bundle is None:
+        reasons["reference"] = f"{bundle_name} lies neither in the folder nor beside it"
+    else:
+        possible["reference"] = bundle
+    if wanted in possible:  # a missing tool is then the backend's own, more helpful error
+        chosen = wanted
+    else:
+        ready = [name for name in possible if name not in reasons]
+        if wanted is not None or not ready:
+            why = "; ".join(f"{name}: {reason}" for name, reason in reasons.items())
+            raise InputError(f"{folder} cannot be opened with {wanted or 'any backend'} ({why})")
+        chosen = ready[0]
+    if chosen == "reference" and precision == "int8" and _bits(manifest) == 8:
+        precision = "int8-a8"  # what the folder's integer model is
+    return chosen, possible[chosen], precision
+
+
+def _no_native(manifest: Manifest, precision: Precision | None) -> str:
+    """Why the folder's C files do not compute in this precision, or ""."""
+    if precision not in (None, *COMPUTES["native"]):
+        return f"it does not compute in {precision}"
+    kind: ArtifactPrecision = "int8" if precision in ("int8", "int8-a8") else "float32"
+    if manifest.first("c-source", "ssmc", precision=kind) is None:
+        return f"the folder holds no .c and no .ssmc file of precision {kind}"
+    if precision == "int8-a8" and _bits(manifest) != 8:
+        return "the folder's integer model has 16-bit activations, so its precision is int8"
+    return ""
+
+
+def _bits(manifest: Manifest) -> int | None:
+    """Bits of an activation in the folder's integer model, if there is one."""
+    found = manifest.first("c-source", "ssmc", precision="int8")
+    return None if found is None else found.activation_bits
