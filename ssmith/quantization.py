@@ -182,7 +182,6 @@ class _Comparison:
 
 
 def _held_against_float64(bundle: Bundle, model: IntegerModel, block: Float32) -> _Comparison:
-    import numpy as np
 
     from ssmith.runtime.integer import beyond_codes, run_integer
     from ssmith.runtime.reference import run
