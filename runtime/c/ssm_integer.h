@@ -28,8 +28,7 @@
        R(a, b)   = (a b + 2^31) >> 32
        rot(x, l) = R(2 x, l) = (x l + 2^30) >> 31       l in Q31, |x| < 2^30
 
-   ssm_integer_frame.h, _kernels.h, _scalar.h, _arm.h and _x86.h belong to this file: what needs a
-   whole frame at once, the functions over vectors, and the vectors. */
+   What is in ssm_integer_*.h belongs to this file. -DSSM_PLAIN does without vector units. */
 
 #ifndef SSM_INTEGER_H
 #define SSM_INTEGER_H
@@ -62,12 +61,21 @@
 #endif
 #endif
 
-/* The vector unit, if -DSSM_PLAIN does not do without. */
-#if defined(SSM_PLAIN) || !defined(__GNUC__)
-#elif defined(__ARM_FEATURE_MVE) && (__ARM_FEATURE_MVE & 1)
-#define SSM_HELIUM
-#elif defined(__ARM_FEATURE_DSP) && defined(__ARM_ARCH_PROFILE) && __ARM_ARCH_PROFILE == 'M'
+/* SSM_INLINE, SSM_UNROLL: what is only fast when its constants are known and its loops are gone. */
+#if defined(__clang__)
+#define SSM_INLINE __attribute__((always_inline)) static inline
+#define SSM_UNROLL _Pragma("clang loop unroll(full)")
+#elif defined(__GNUC__)
+#define SSM_INLINE __attribute__((always_inline)) static inline
+#define SSM_UNROLL _Pragma("GCC unroll 16")
+#endif
+
+/* DSP instructions of Cortex-M4, M7 and M33, where there is no Helium */
+#if defined(__ARM_FEATURE_DSP) && defined(__ARM_ARCH_PROFILE) && defined(__GNUC__) &&              \
+    !defined(__ARM_FEATURE_MVE) && !defined(SSM_PLAIN)
+#if __ARM_ARCH_PROFILE == 'M'
 #define SSM_ARM_DSP
+#endif
 #endif
 
 /* ---- codes and matrix products -------------------------------------------------------------- */
@@ -227,8 +235,19 @@ static inline int32_t ssm_mulr(int32_t a, int32_t b)
 
 #include "ssm_integer_frame.h"
 #include "ssm_integer_state.h"
-#if defined(SSM_HELIUM)
-#include "ssm_integer_arm.h"
+/* ---- the functions above, by the best that the compiler's flags allow ----------------------------- */
+
+#define SSM_I(name) ssm_##name
+#if defined(SSM_PLAIN) || !defined(__GNUC__)
+#include "ssm_integer_scalar.h"
+#elif defined(__ARM_FEATURE_MVE) && (__ARM_FEATURE_MVE & 1)
+#include "ssm_integer_helium.h"
+#elif defined(__aarch64__) && defined(__ARM_NEON)
+#include "ssm_integer_neon.h"
+#elif defined(__AVX512F__) && defined(__AVX512BW__) && defined(__AVX512VL__) && defined(__AVX512VNNI__)
+#include "ssm_integer_avx512.h"
+#elif defined(__AVX2__)
+#include "ssm_integer_avx2.h"
 #else
 #include "ssm_integer_scalar.h"
 #endif

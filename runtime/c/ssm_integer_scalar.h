@@ -7,7 +7,6 @@
    k is how many of them a load or store touches, SSM_VALUES but for the last ones of an array. */
 
 #define SSM_V(name) ssm_v_##name
-#define SSM_I(name) ssm_##name
 #define SSM_VALUES 1
 
 typedef int32_t ssm_v_t;
@@ -123,7 +122,7 @@ static inline ssm_v_t ssm_v_table(const int32_t *table, ssm_v_t a)
 #include "ssm_integer_kernels.h"
 
 #if defined(SSM_ARM_DSP)
-#include "ssm_integer_arm.h"
+#include "ssm_integer_dsp.h"
 #else
 
 /* Four rows of a group of columns: every code is loaded once for four rows. */

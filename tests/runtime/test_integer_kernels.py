@@ -20,6 +20,7 @@ BASE = ("-std=c99", "-O3", "-Wall", "-Wextra", "-Wconversion", "-pedantic", "-We
 BUILDS = {
     "plain": ("-DSSM_PLAIN",),
     "baseline": (),
+    "avx2": ("-march=x86-64-v3",),
     "native": ("-march=native",),
 }
 SIZES = (1, 2, 3, 4, 5, 7, 8, 9, 12, 13, 15, 16, 17, 20, 23, 31, 32, 33, 40, 64, 65)
