@@ -182,7 +182,6 @@ class _Comparison:
 
 
 def _held_against_float64(bundle: Bundle, model: IntegerModel, block: Float32) -> _Comparison:
-
     from ssmith.runtime.integer import beyond_codes, run_integer
     from ssmith.runtime.reference import run
 
@@ -191,7 +190,7 @@ def _held_against_float64(bundle: Bundle, model: IntegerModel, block: Float32) -
     v, _ = run_integer(model, model.encode(block), saturated=saturated)
     integer = model.decode(v)
     noise = float(((integer - exact) ** 2).sum())
-    return _Comparison(exact.astype(np.float32), integer, float((exact**2).sum()), noise, saturated)
+    return _Comparison(exact.astype("float32"), integer, float((exact**2).sum()), noise, saturated)
 
 
 def _saturation(model: IntegerModel, found: Sequence[_Comparison]) -> list[Saturation]:
