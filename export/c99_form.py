@@ -64,6 +64,7 @@ class Form:
         network: ``static`` functions, among them ``NAME_block`` for every run.
         state_check: ``static int NAME_state_fits(const unsigned char *blob)``, header checked before.
         runs: the functions that take frames, the first is the one the header's example shows.
+        start: statements with which ``NAME_init`` begins.
         notes: further lines of the header's list of promises.
         about: keys added to what ``describe`` tells tools.
         meta_fields: further fields of ``NAME_meta_t``.
@@ -86,6 +87,7 @@ class Form:
     network: str
     state_check: str
     runs: Sequence[Run]
+    start: str = ""
     notes: Sequence[str] = ()
     about: dict[str, Any] = field(default_factory=dict)
     meta_fields: str = ""
@@ -149,6 +151,7 @@ def source(form: Form) -> str:
         form,
         kernels_macro=version[1],
         kernels_version=version[2],
+        start=form.start,
         network=form.network,
         runs=_runs("run.c.in", form),
         blob=_bytes(blob_header(form)),

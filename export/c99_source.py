@@ -32,8 +32,8 @@ static int {name}_state_fits(const unsigned char *blob)
 # NAME_t, NAME.h and NAME_step would collide with C's own types and headers, or with the engine's.
 _TAKEN = re.compile(
     r"u?int((_least|_fast)?(8|16|32|64)|ptr|max)|size|ssize|ptrdiff|max_align|wchar|wint|float|double"
-    r"|ssm|ssm_kernels|assert|complex|ctype|errno|fenv|inttypes|iso646|limits|locale|math|setjmp|signal"
-    r"|stdalign|stdarg|stdatomic|stdbool|stddef|stdint|stdio|stdlib|stdnoreturn|string|tgmath|threads"
+    r"|ssm|ssm_kernels|ssm_loops|ssm_machine|assert|complex|ctype|errno|fenv|inttypes|iso646|limits|locale"
+    r"|math|setjmp|signal|stdalign|stdarg|stdatomic|stdbool|stddef|stdint|stdio|stdlib|stdnoreturn|string|tgmath|threads"
     r"|time|uchar|wctype|unistd|malloc|memory"
 )
 
@@ -77,6 +77,7 @@ def float_form(bundle: Bundle) -> Form:
         network=_network(bundle, layout),
         state_check=_STATE_CHECK.format(name=bundle.name, upper=upper),
         runs=(Run("", "float", "float", f"ssm_all_finite(in, (size_t)frames * {upper}_INPUTS)"),),
+        start="    ssm_find_level();\n",
         notes=("A frame with a NaN or an infinity is refused whole and changes nothing.",),
         about={"precision": "float32"},
     )
@@ -101,7 +102,7 @@ def _network(bundle: Bundle, layout: Plan) -> str:
     lines += ["", f"    memcpy(out, {layout.steps[-1].target}, T * {outputs} * sizeof *out);"]
     return (
         f"/* T <= {upper}_BLOCK frames: in (T, {inputs}), out (T, {outputs}). */\n"
-        f"static void {name}_block({name}_t *m, const float *in, float *out, size_t T)\n{{\n"
+        f"SSM_NETWORK void {name}_block({name}_t *m, const float *in, float *out, size_t T)\n{{\n"
         + "\n".join(lines)
         + "\n}\n"
     )

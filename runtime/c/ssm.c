@@ -93,6 +93,7 @@ int ssm_open(ssm_t *m, const void *bytes, size_t n, void *memory, size_t memory_
     /* scratch first: it starts where the caller's alignment helps most */
     m->scratch = memory;
     m->state = (unsigned char *)memory + m->scratch_bytes;
+    ssm_find_level();
     return ssm_reset(m);
 }
 
