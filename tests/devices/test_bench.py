@@ -26,13 +26,14 @@ needs_compiler = pytest.mark.skipif(find_compiler() is None, reason="needs a C c
 def measured(artifacts):
     if find_compiler() is None:
         pytest.skip("needs a C compiler (apt install gcc)")
-    return {m.backend: m for m in bench(artifacts, plan=SHORT)}
+    return {m.label: m for m in bench(artifacts, plan=SHORT)}
 
 
 def test_every_backend_of_the_folder_is_measured(measured, artifacts):
-    held = {"native": ["float32"], "onnx": ["float32"], "reference": ["float64"]}
+    held = {"native": ["float32", "int8"], "onnx": ["float32"], "reference": ["float64"]}
     assert present(artifacts) == held
-    assert list(measured) == list(held)
+    assert list(measured) == ["native", "native int8", "onnx", "reference"]
+    assert [m.precision for m in measured.values()] == ["float32", "int8", "float32", "float64"]
     for found in measured.values():
         assert found.metric_kind == "latency" and not found.emulated
         assert found.timing is not None and found.timing.min_us > 0
@@ -49,11 +50,12 @@ def test_every_backend_of_the_folder_is_measured(measured, artifacts):
 
 
 def test_native_is_timed_in_c_and_reports_its_sizes(measured, artifacts):
-    native, onnx = measured["native"], measured["onnx"]
-    assert (native.clock, onnx.clock) == ("c", "python")
-    header = (artifacts / "kws.h").read_text()
-    assert f"KWS_FLASH_BYTES {native.flash_bytes}" in header
-    assert native.ram_bytes > 0
+    native, int8, onnx = (measured[name] for name in ("native", "native int8", "onnx"))
+    assert (native.clock, int8.clock, onnx.clock) == ("c", "c", "python")
+    for found, name in ((native, "kws"), (int8, "kws_int8")):
+        header = (artifacts / f"{name}.h").read_text()
+        assert f"{name.upper()}_FLASH_BYTES {found.flash_bytes}" in header
+        assert found.artifact == f"{name}.c" and found.ram_bytes > 0
     assert onnx.flash_bytes == (artifacts / "kws.step.onnx").stat().st_size
     assert native.peak_rss_bytes < onnx.peak_rss_bytes  # no interpreter around it
     assert native.python_step_p50_us > native.timing.p50_us  # a call from Python costs on top
@@ -77,9 +79,10 @@ def test_affinity_is_given_back(measured):
 
 
 @needs_compiler
-def test_the_c_loop_computes_the_model_on_the_frames_it_is_given(artifacts, tmp_path):
+@pytest.mark.parametrize("precision", ["float32", "int8"])
+def test_the_c_loop_computes_the_model_on_the_frames_it_is_given(artifacts, tmp_path, precision):
     host = Host()
-    job = host.push(host.build(artifacts, "native", "float32", tmp_path), SHORT)
+    job = host.push(host.build(artifacts, "native", precision, tmp_path), SHORT)
     frames = np.fromfile(tmp_path / "frames.f32", np.float32).reshape(-1, 2)
     assert len(frames) == 40  # the golden case
     output = host.run(job, Plan(steps=50, warmup_limit=0, cold_starts=2, paced_limit_s=0.02))
@@ -87,7 +90,7 @@ def test_the_c_loop_computes_the_model_on_the_frames_it_is_given(artifacts, tmp_
     assert len(raw.samples) == 50 and len(raw.paced_busy) == len(raw.paced_late) == 4
     assert len(raw.cold_start_ns) == len(raw.load_ns) == len(raw.first_ns) == 2
     assert (raw.samples > 0).all() and (raw.paced_late >= raw.paced_busy).all()
-    session = Session.open(artifacts, backend="native")
+    session = Session.open(artifacts, backend="native", precision=precision)
     for k in (*range(50), *range(4)):  # back to back in a circle, then paced from the first frame on
         expected = session.step(frames[k % 40])
     last = np.fromfile(output / "main" / "last.f32", np.float32)
@@ -178,7 +181,8 @@ class Emulator:
 
 def test_an_emulator_gives_instructions_and_never_a_latency(artifacts):
     skipped = {}
-    (found,) = bench(artifacts, Emulator(), on_skip=skipped.__setitem__)
+    found, integer = bench(artifacts, Emulator(), on_skip=skipped.__setitem__)
+    assert (found.precision, integer.precision) == ("float32", "int8")
     assert found.metric_kind == "instructions" and found.emulated
     assert found.instructions_per_step == 81_000.0
     assert found.timing is None and found.deadline is None and found.load_us is None
@@ -205,6 +209,11 @@ def test_unstable_times_and_short_runs_are_noted(artifacts, tmp_path):
 def test_unknown_names_are_refused(artifacts, arguments, message):
     with pytest.raises(InputError, match=message):
         bench(artifacts, **arguments)
+
+
+def test_a_precision_that_is_not_held_is_refused(artifacts, tmp_path):
+    with pytest.raises(InputError, match="nothing for the backend 'onnx' in int8"):
+        Host().build(artifacts, "onnx", "int8", tmp_path)
 
 
 def test_a_folder_without_a_manifest_is_refused(tmp_path):
