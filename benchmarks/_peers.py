@@ -1,7 +1,7 @@
 """Other engines in the benchmark's turns: a function a peer, each from sources or packages of the user's.
 
-Nothing of them is in this repository: RTNeural comes from a checkout that the user names, ExecuTorch from
-its package. What is missing is said on stderr and left out.
+Nothing of them is in this repository: RTNeural comes from a checkout that the user names, ExecuTorch and
+ONNX Runtime from their packages. What is missing is said on stderr and left out.
 """
 
 from __future__ import annotations
@@ -17,8 +17,10 @@ from pathlib import Path
 from _native import Candidate, build_name, noise, of_library
 
 from ssmith.bundle import Bundle
+from ssmith.runtime.session import Session
 
 PEERS = Path(__file__).parent / "peers"
+PYTHON_FRAMES = 32  # of an interpreter's call, so that its turn is long enough to find its caches
 CXX = ("-std=c++17", "-O3", "-march=native", "-fPIC", "-shared", "-w")  # -w: their headers' warnings
 
 
@@ -38,21 +40,28 @@ GRU16 = Network("GRU16", 1, 1, 3 * 16 * (1 + 16) + 16)
 LSTM8 = Network("LSTM8", 1, 1, 4 * 8 * (1 + 8) + 8)
 
 
-def rtneural(network: Network, checkout: Path | None, eigen: Path | None, folder: Path) -> list[Candidate]:
+@dataclass(frozen=True)
+class Sources:
+    """Folders that the user names: RTNeural's repository, and the one that holds ``Eigen/``."""
+
+    rtneural: Path | None
+    eigen: Path | None
+
+
+def rtneural(network: Network, sources: Sources, folder: Path) -> list[Candidate]:
     """RTNeural's static model with its Eigen back-end and the one that depends on nothing.
 
     Args:
         network: which.
-        checkout: RTNeural's repository; None leaves it out.
-        eigen: the folder that holds ``Eigen/``; None leaves that back-end out.
+        sources: what is not named is left out.
         folder: where the libraries go.
     """
-    if checkout is None:
+    if sources.rtneural is None:
         _left_out("RTNeural", "name a checkout with --rtneural FOLDER")
         return []
     # 32 is the widest alignment that RTNeural's Eigen back-end takes, and Eigen must not want more.
     backends = {"STL": ["-DRTNEURAL_USE_STL=1", "-DRTNEURAL_DEFAULT_ALIGNMENT=32"]}
-    if eigen is None:
+    if sources.eigen is None:
         _left_out("RTNeural's Eigen back-end", "name Eigen's folder with --eigen FOLDER")
     else:
         backends["Eigen"] = [
@@ -60,16 +69,35 @@ def rtneural(network: Network, checkout: Path | None, eigen: Path | None, folder
             "-DRTNEURAL_DEFAULT_ALIGNMENT=32",
             "-DEIGEN_MAX_ALIGN_BYTES=32",
             "-DEIGEN_STACK_ALLOCATION_LIMIT=0",
-            f"-I{eigen}",
+            f"-I{sources.eigen}",
         ]
     candidates = []
     for backend, flags in backends.items():
         path = folder / f"rtneural_{network.name}_{backend}.so"
-        given = [f"-DNETWORK={network.name}", *flags, f"-I{checkout}"]
+        given = [f"-DNETWORK={network.name}", *flags, f"-I{sources.rtneural}"]
         build = _build(PEERS / "rtneural.cpp", given, path)
         name = f"RTNeural {network.name}, {backend}"
         candidates.append(of_library(name, path, network.inputs, network.outputs, build=build))
     return candidates
+
+
+def onnx_runtime(bundle: Bundle, folder: Path) -> list[Candidate]:
+    """The bundle in ONNX Runtime, from Python: one thread, inputs and states bound once."""
+    if any(importlib.util.find_spec(name) is None for name in ("onnx", "onnxruntime")):
+        _left_out("ONNX Runtime", "pip install 'ssmith[export,onnx]'")
+        return []
+    from ssmith.export.onnx import lower
+
+    session = Session.open(lower(bundle, folder)[0], backend="onnx")
+    frames = list(noise(PYTHON_FRAMES, len(bundle.meta.inputs)))
+
+    def call(calls: int) -> None:
+        for _ in range(calls):
+            for frame in frames:
+                session.step(frame)
+
+    build = f"onnxruntime {version('onnxruntime')}"
+    return [Candidate("ONNX Runtime, Python", call, frames=PYTHON_FRAMES, build=build)]
 
 
 def executorch(bundle: Bundle, folder: Path) -> list[Candidate]:
@@ -126,9 +154,8 @@ def _executorch_python(bundle: Bundle, program: Path, widths: list[int]) -> Cand
     loaded = Runtime.get().load_program(program)  # the method reads from it for as long as it lives
     method = loaded.load_method("forward")
     assert method is not None
-    frames = [torch.from_numpy(frame[None]) for frame in noise(32, len(bundle.meta.inputs))]
+    frames = [torch.from_numpy(frame[None]) for frame in noise(PYTHON_FRAMES, len(bundle.meta.inputs))]
 
-    # All frames count as one call, so that a turn is long enough for an interpreter to find its caches.
     def call(calls: int, keep: object = loaded) -> None:
         states = [torch.zeros(1, n) for n in widths]
         for _ in range(calls):
@@ -136,7 +163,7 @@ def _executorch_python(bundle: Bundle, program: Path, widths: list[int]) -> Cand
                 _, *states = method.execute((frame, *states))
 
     build = f"executorch {version('executorch')}"
-    return Candidate("ExecuTorch, Python", call, frames=len(frames), build=build)
+    return Candidate("ExecuTorch, Python", call, frames=PYTHON_FRAMES, build=build)
 
 
 def _build(source: Path, given: list[str], path: Path, link: list[str] | None = None) -> str:
