@@ -10,6 +10,7 @@ import ctypes
 import json
 import re
 from collections.abc import Mapping
+from ctypes import addressof
 from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path
@@ -121,19 +122,25 @@ class NativeBackend:
     def process_into(self, block: Float32, out: Float32) -> None:
         """Many frames, without a copy: C reads ``block`` (T, U) and writes ``out`` (T, Y), both C-contiguous.
 
+        They may share memory; then C reads a copy.
+
         Raises:
             InputError: a value is not finite; then nothing was computed.
         """
-        if len(block) <= MAX_FRAMES:
-            self._run(block, out)
+        if len(block) > MAX_FRAMES:
+            if not np.isfinite(block).all():  # before the first part is computed
+                refuse_not_finite("block", block)
+            if np.may_share_memory(block, out):
+                block = block.copy()
+            for start in range(0, len(block), MAX_FRAMES):
+                self.process_into(block[start : start + MAX_FRAMES], out[start : start + MAX_FRAMES])
             return
-        if not np.isfinite(block).all():  # before the first part is computed
-            refuse_not_finite("block", block)
-        for start in range(0, len(block), MAX_FRAMES):
-            self._run(block[start : start + MAX_FRAMES], out[start : start + MAX_FRAMES])
-
-    def _run(self, block: Float32, out: Float32) -> None:
-        status = self._process(self._model.handle, _buffer(block), _buffer(out), ctypes.c_uint32(len(block)))
+        source, target = _buffer(block), _buffer(out)
+        read, written = addressof(source), addressof(target)
+        if read < written + out.nbytes and written < read + block.nbytes:
+            block = block.copy()
+            source = _buffer(block)
+        status = self._process(self._model.handle, source, target, len(block))
         if status == _E_NONFINITE:
             refuse_not_finite("block", block)
         if status != 0:
@@ -298,7 +305,9 @@ def _pointer(array: np.ndarray[Any, Any]) -> ctypes.c_void_p:
 
 def _buffer(array: Any) -> Any:
     """A C-contiguous array as an argument; the quick way wants a writable one."""
-    return _ANYTHING.from_buffer(array) if array.flags.writeable else _pointer(array)
+    return (
+        _ANYTHING.from_buffer(array) if array.flags.writeable else _ANYTHING.from_address(array.ctypes.data)
+    )
 
 
 def _aligned(n: int) -> np.ndarray[Any, np.dtype[np.uint8]]:

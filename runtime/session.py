@@ -202,7 +202,7 @@ class Session:
         if self._into is None:
             out[:] = self._backend.process(frames)
         else:
-            self._into(frames.copy() if np.may_share_memory(frames, out) else frames, out)
+            self._into(frames, out)
         return out
 
     def state_get(self) -> dict[str, NDArray[Any]]:
