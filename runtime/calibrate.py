@@ -1,8 +1,8 @@
 """Calibration: what the vectors before the weights, and the states, are on data; pure float64.
 
 Every sequence is run from a fresh state. For each channel the bundle then carries minimum, maximum,
-mean and standard deviation, the ranges from which ``ssmith.runtime.integer_lower`` makes codes.
-The same bundle and sequences give the same bytes.
+and mean, and the covariance between channels, from which ``ssmith.runtime.integer_lower`` makes codes and
+weights. The same bundle and sequences give the same bytes.
 """
 
 from __future__ import annotations
@@ -29,29 +29,31 @@ class _Range:
     low: Float64
     high: Float64
     total: Float64
-    squares: Float64
+    products: Float64  # Σ v vᵀ
     count: int
 
     @classmethod
     def of(cls, vectors: Float64) -> _Range:
-        squares = (vectors * vectors).sum(0)
-        return cls(vectors.min(0), vectors.max(0), vectors.sum(0), squares, len(vectors))
+        return cls(vectors.min(0), vectors.max(0), vectors.sum(0), vectors.T @ vectors, len(vectors))
 
     def joined(self, other: _Range) -> _Range:
         return _Range(
             np.minimum(self.low, other.low),
             np.maximum(self.high, other.high),
             self.total + other.total,
-            self.squares + other.squares,
+            self.products + other.products,
             self.count + other.count,
         )
 
-    def rows(self) -> Float32:
-        """(4, n) float32: minimum, maximum, mean, deviation; a mean rounded out of its range is put back."""
+    def tensors(self, key: str) -> dict[str, Float32]:
+        """What the bundle keeps, by name; a mean that rounding put out of its range is put back."""
         mean = self.total / self.count
-        deviation = np.sqrt(np.maximum(self.squares / self.count - mean * mean, 0.0))
-        low, high, mean, deviation = np.array([self.low, self.high, mean, deviation], np.float32)
-        return np.array([low, high, np.clip(mean, low, high), deviation], np.float32)
+        low, high = self.low.astype(np.float32), self.high.astype(np.float32)
+        rows = np.array([low, high, np.clip(mean.astype(np.float32), low, high)])
+        covariance = self.products / self.count - np.outer(mean, mean)
+        np.fill_diagonal(covariance, np.maximum(covariance.diagonal(), 0.0))
+        both = ((covariance + covariance.T) / 2).astype(np.float32)
+        return {f"{PREFIX}{key}": rows} | ({} if key == "input" else {f"{PREFIX}{key}.covariance": both})
 
 
 def calibrate(bundle: Bundle, sequences: Sequence[Float32]) -> Bundle:
@@ -86,7 +88,7 @@ def calibrate(bundle: Bundle, sequences: Sequence[Float32]) -> Bundle:
             for key, vectors in seen_vectors(bare, block, state):
                 found = _Range.of(vectors)
                 ranges[key] = ranges[key].joined(found) if key in ranges else found
-    tensors = {f"{PREFIX}{key}": found.rows() for key, found in ranges.items()}
+    tensors = {name: array for key, found in ranges.items() for name, array in found.tensors(key).items()}
     facts = Calibration(sequences=len(sequences), frames=sum(map(len, sequences)))
     meta = bare.meta.model_copy(update={"calibration": facts})
     return Bundle(meta, {**bare.tensors, **tensors}, variants)

@@ -10,7 +10,7 @@ import numpy as np
 from ssmith.bundle import Bundle
 from ssmith.errors import InputError
 from ssmith.ops import SSM, Add, Affine, Embedding, Gate, Gelu, LayerNorm, Linear, Op, Pool, Save
-from ssmith.quant import PREFIX
+from ssmith.quant import PREFIX, WEIGHT_LIMIT
 from ssmith.runtime.integer_ledger import requant_shift
 from ssmith.runtime.integer_model import CODE_LIMIT, Float64
 from ssmith.runtime.integer_scales import REACH, Grid, Ids, Scales
@@ -27,7 +27,7 @@ from ssmith.runtime.integer_steps import (
     SaveStep,
     Step,
 )
-from ssmith.runtime.integer_weights import HEADROOM, make_product, quantize_rows
+from ssmith.runtime.integer_weights import HEADROOM, Seen, make_product
 
 INPUT_SHIFT = 14  # |code| ≤ 2^15, so |v| ≤ 2^29
 _FINEST_TABLE = (
@@ -116,7 +116,7 @@ def _start(d: Draft, first: Op) -> None:
     if isinstance(first, Embedding):
         d.input_scale = np.ones(1)
         return
-    low, high, _, _ = d.bundle.tensors[f"{PREFIX}input"].astype(np.float64)
+    low, high, _ = d.bundle.tensors[f"{PREFIX}input"].astype(np.float64)
     largest = np.maximum(np.abs(low), np.abs(high)) * HEADROOM[16]
     top = float(largest.max())
     largest = np.maximum(largest, (top if top > 0 else 1.0) * _FINEST_TABLE)
@@ -150,8 +150,8 @@ def _rescale(d: Draft, name: str) -> None:
 
 def _linear(d: Draft, op: Linear, gain: Float64, shift: Float64) -> None:
     tensors = d.bundle.tensors
-    ranges = tensors[f"{PREFIX}{op.name}.input"]
-    product = make_product(tensors[op.weight], ranges, d.bits, shift=shift, floor=d.floors.get(op.name, 0.0))
+    seen = Seen.read(tensors, f"{op.name}.input")
+    product = make_product(tensors[op.weight], seen, d.bits, shift=shift, floor=d.floors.get(op.name, 0.0))
     bias = np.zeros(len(product.bias)) if op.bias is None else tensors[op.bias].astype(np.float64)
     target = d.classes.fresh(len(bias))
     d.steps.append(LinearStep(op.name, product, gain, bias, d.ids, target))
@@ -175,10 +175,10 @@ def _embedding(d: Draft, op: Embedding, *_: Float64) -> None:
         raise InputError(
             f"op {op.name!r} has {len(table)} rows; an input code of 16 bits counts to {CODE_LIMIT}"
         )
-    columns, scale = quantize_rows(table.T)
-    d.bound, d.ids = 127 * scale, d.classes.fresh(table.shape[1])
-    d.classes.require(d.ids, scale * 2.0 ** (31 - requant_shift(127)))
-    d.steps.append(EmbeddingStep(op.name, np.ascontiguousarray(columns.T), scale, d.ids))
+    scale = np.maximum(np.abs(table).max(0), np.finfo(np.float32).tiny) / WEIGHT_LIMIT
+    d.bound, d.ids = WEIGHT_LIMIT * scale, d.classes.fresh(table.shape[1])
+    d.classes.require(d.ids, scale * 2.0 ** (31 - requant_shift(WEIGHT_LIMIT)))
+    d.steps.append(EmbeddingStep(op.name, np.rint(table / scale).astype(np.int8), scale, d.ids))
 
 
 def _affine_op(d: Draft, op: Affine, *_: Float64) -> None:

@@ -19,12 +19,12 @@ import numpy as np
 
 from ssmith.errors import InputError
 from ssmith.ops import SSM, Float32, Tensors
-from ssmith.quant import POLE_TOLERANCE, PREFIX
+from ssmith.quant import POLE_TOLERANCE
 from ssmith.runtime.integer_functions import INT32_MAX, Int64
 from ssmith.runtime.integer_ledger import VECTOR_LIMIT, Ledger, requant_shift, whole
 from ssmith.runtime.integer_model import Float64, Int32, SsmOp
 from ssmith.runtime.integer_scales import Ids, Scales
-from ssmith.runtime.integer_weights import Product, make_product
+from ssmith.runtime.integer_weights import Product, Seen, make_product
 
 ROUNDING = math.sqrt(2) + math.sqrt(0.5)  # codes a frame, of a complex state
 _MARGIN = 1.0 + 1e-5  # multipliers are rounded after the scale is chosen
@@ -113,10 +113,10 @@ def draft_ssm(
     gap = decay_gap(lam)
     reads = tensors[op.C].astype(np.float64)
     energy = (reads**2).sum(0).reshape(2, -1).sum(0) / (gap * (2 - gap))  # of an output per drive of a mode
-    ranges = tensors[f"{PREFIX}{op.name}.input"]
-    into = make_product(tensors[op.B], ranges, bits, shift=shift, importance=np.tile(energy, 2), floor=floors)
+    seen = Seen.read(tensors, f"{op.name}.input")
+    into = make_product(tensors[op.B], seen, bits, shift=shift, importance=np.tile(energy, 2), floor=floors)
     unit = _state_unit(op.name, into, gap)
-    states = tensors[f"{PREFIX}{op.name}.state"]
+    states = Seen.read(tensors, f"{op.name}.state")
     out = make_product(tensors[op.C], states, bits, floor=np.tile(unit, 2) * _MARGIN)
     direct, bias = None, out.bias
     needed = out.scale * 2.0 ** (31 - requant_shift(int(out.codes.limit * out.row_sums.max())))

@@ -13,15 +13,32 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ssmith.ops import Float32
-from ssmith.quant import CODE_LIMITS, WEIGHT_LIMIT
+from ssmith.ops import Float32, Tensors
+from ssmith.quant import CODE_LIMITS, PREFIX
 from ssmith.runtime.integer_model import Float64, Int8
+from ssmith.runtime.integer_rounding import round_rows
 
 HEADROOM = {16: 2.0, 8: 1.0}  # codes cover this much more than calibration saw
 ALPHAS = (0.0, 0.25, 0.5, 0.75, 1.0)
 _FAR = 4  # 16-bit codes are centred on 0 unless that makes them this much wider
 _NARROWEST = 1 / 256  # of the widest channel: below that, a channel gains nothing from finer steps
 _LARGEST_SUM = (1 << 30) - 1  # of an accumulator
+
+
+@dataclass(frozen=True, eq=False)
+class Seen:
+    """What calibration saw of a vector: minimum, maximum, mean (K) and covariance (K, K), real."""
+
+    low: Float64
+    high: Float64
+    mean: Float64
+    covariance: Float64
+
+    @classmethod
+    def read(cls, tensors: Tensors, key: str) -> Seen:
+        """From the tensors ``calibration.KEY`` and ``calibration.KEY.covariance`` of a bundle."""
+        low, high, mean = tensors[f"{PREFIX}{key}"].astype(np.float64)
+        return cls(low, high, mean, tensors[f"{PREFIX}{key}.covariance"].astype(np.float64))
 
 
 @dataclass(frozen=True, eq=False)
@@ -63,16 +80,9 @@ class Product:
         return sums
 
 
-def quantize_rows(matrix: Float64) -> tuple[Int8, Float64]:
-    """int8 rows and their scales, matrix ≈ scale ∘ rows; |row| ≤ 127."""
-    scale = np.abs(matrix).max(1) / WEIGHT_LIMIT
-    scale[scale == 0] = 1.0
-    return np.rint(matrix / scale[:, None]).astype(np.int8), scale
-
-
 def make_product(
     weight: Float32,
-    ranges: Float32,
+    seen: Seen,
     bits: int,
     *,
     shift: Float64 | None = None,
@@ -83,7 +93,7 @@ def make_product(
 
     Args:
         weight: W (M, K).
-        ranges: of u, the rows of a calibration (4, K).
+        seen: what is known of u.
         bits: of the codes, 16 or 8.
         shift: what an affine op adds to u, see ``Codes``; none if None.
         importance: what a unit of variance at each output costs, (M); 1 if None.
@@ -91,29 +101,34 @@ def make_product(
     """
     real = weight.astype(np.float64)
     shift = np.zeros(real.shape[1]) if shift is None else shift
-    products = [_product(real, ranges, bits, shift, floor, alpha) for alpha in ALPHAS]
+    products = [_product(real, seen, bits, shift, floor, alpha) for alpha in ALPHAS]
     cost = [float(p.noise @ (np.ones(len(real)) if importance is None else importance)) for p in products]
     return products[int(np.argmin(cost))]
 
 
 def _product(
-    weight: Float64, ranges: Float32, bits: int, shift: Float64, floor: Float64 | float, alpha: float
+    weight: Float64, seen: Seen, bits: int, shift: Float64, floor: Float64 | float, alpha: float
 ) -> Product:
-    low, high, mean, deviation = ranges.astype(np.float64)
-    centre, half = _covered(low, high, bits)
-    widest = half.max() if half.max() > 0 else max(float(np.abs(mean).max()), 1.0) * 1e-3
-    cover = widest * np.maximum(half / widest, _NARROWEST) ** alpha
+    centre, half = _covered(seen.low, seen.high, bits)
+    widest = half.max() if half.max() > 0 else max(float(np.abs(seen.mean).max()), 1.0) * 1e-3
+    half = np.maximum(half, widest * _NARROWEST)
+    column = np.abs(weight).max(0)
+    column = np.maximum(column, max(float(column.max()), 1e-30) * _NARROWEST)
+    cover = half**alpha / column ** (1 - alpha)
+    cover *= (half / cover).max()
     limit = CODE_LIMITS[bits]
-    rows, _ = quantize_rows(weight * cover)
-    limit = min(limit, int(_LARGEST_SUM // max(np.abs(rows.astype(np.int64)).sum(1).max(), 1)))
-    step = np.maximum(cover / limit, floor)
+    while True:
+        step = np.maximum(cover / limit, floor)
+        covariance = seen.covariance / np.outer(step, step) + np.eye(len(step)) / 12  # codes are rounded
+        rows, scale, noise = round_rows(weight * step, covariance)
+        fits = int(_LARGEST_SUM // max(np.abs(rows.astype(np.int64)).sum(1).max(), 1))
+        if limit <= fits:
+            break
+        limit = fits
     codes = Codes(step, shift, np.rint((shift - centre) / step), limit)
-    rows, scale = quantize_rows(weight * step)
     rounded = scale[:, None] * rows
-    error = weight * step - rounded
-    bias = weight @ codes.offset + error @ ((mean - codes.offset) / step)
-    noise = error**2 @ (deviation / step) ** 2 + (rounded**2).sum(1) / 12
-    return Product(codes, rows, scale, bias, noise)
+    bias = weight @ codes.offset + (weight * step - rounded) @ ((seen.mean - codes.offset) / step)
+    return Product(codes, rows, scale, bias, noise + (rounded**2).sum(1) / 12)
 
 
 def _covered(low: Float64, high: Float64, bits: int) -> tuple[Float64, Float64]:

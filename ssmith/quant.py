@@ -8,9 +8,10 @@
 - Every product is rounded to nearest, halves up; codes of real inputs to nearest even.
 
 Ranges come from a **calibration**: what the vectors before the weights, and the states, were seen to
-be on training sequences. A bundle carries it as tensors ``calibration.KEY``, each (4, n) with the rows
-minimum, maximum, mean and standard deviation of n channels. Keys: ``input``; ``OP.input`` for every
-linear and SSM op, the vector it reads; ``OP.state`` for every SSM, its planar states.
+be on training sequences. A bundle carries it as tensors ``calibration.KEY``, each (3, n) with the rows
+minimum, maximum and mean of n channels, and ``calibration.KEY.covariance``, (n, n). Keys: ``input``,
+without covariance; ``OP.input`` for every linear and SSM op, the vector it reads; ``OP.state`` for every
+SSM, its planar states.
 """
 
 from __future__ import annotations
@@ -27,7 +28,7 @@ WEIGHT_LIMIT = 127
 CODE_LIMITS = {16: 32767, 8: 127}  # activation bits → largest code
 POLE_TOLERANCE = 0.01  # of 1 - |λ|: more than that, and λ is kept in 32 bits
 PREFIX = "calibration."
-ROWS = ("minimum", "maximum", "mean", "deviation")
+ROWS = ("minimum", "maximum", "mean")
 
 
 class Calibration(BaseModel):
@@ -42,10 +43,9 @@ def calibration_names(ops: Iterable[Op]) -> set[str]:
     """The tensors that a calibration of these ops consists of."""
     names = {f"{PREFIX}input"}
     for op in ops:
-        if isinstance(op, Linear | SSM):
-            names.add(f"{PREFIX}{op.name}.input")
-        if isinstance(op, SSM):
-            names.add(f"{PREFIX}{op.name}.state")
+        keys = [f"{op.name}.input"] if isinstance(op, Linear | SSM) else []
+        keys += [f"{op.name}.state"] if isinstance(op, SSM) else []
+        names |= {f"{PREFIX}{key}{part}" for key in keys for part in ("", ".covariance")}
     return names
 
 
@@ -53,27 +53,38 @@ def check_calibration(ops: Iterable[Op], tensors: Tensors, inputs: int) -> None:
     """Refuse ranges that no data could have; all ``calibration_names`` MUST be there.
 
     Raises:
-        InputError: a tensor has another shape than (4, n), or minimum ≤ mean ≤ maximum and
-            deviation ≥ 0 do not hold.
+        InputError: a tensor has the wrong shape, minimum ≤ mean ≤ maximum does not hold, or a
+            covariance is not symmetric with a diagonal that is not negative.
     """
     _check_ranges(f"{PREFIX}input", tensors, inputs)
     width = inputs
     for op in ops:
         if isinstance(op, Linear | SSM):
-            _check_ranges(f"{PREFIX}{op.name}.input", tensors, width)
+            _check_moments(f"{PREFIX}{op.name}.input", tensors, width)
         if isinstance(op, SSM):
-            _check_ranges(f"{PREFIX}{op.name}.state", tensors, 2 * tensors[op.lam].shape[1])
+            _check_moments(f"{PREFIX}{op.name}.state", tensors, 2 * tensors[op.lam].shape[1])
         width = output_width(op, width, tensors)
 
 
 def _check_ranges(name: str, tensors: Tensors, width: int) -> None:
     if tensors[name].shape != (len(ROWS), width):
         raise InputError(f"tensor {name!r} has shape {tensors[name].shape}, expected {(len(ROWS), width)}")
-    low, high, mean, deviation = tensors[name]
-    wrong = (low > mean) | (mean > high) | (deviation < 0)
+    low, high, mean = tensors[name]
+    wrong = (low > mean) | (mean > high)
     if wrong.any():
         c = int(np.argmax(wrong))
         raise InputError(
-            f"tensor {name!r} says that channel {c} lies in [{low[c]}, {high[c]}] with mean {mean[c]} and"
-            f" deviation {deviation[c]}, which cannot be; calibrate the bundle again"
+            f"tensor {name!r} says that channel {c} lies in [{low[c]}, {high[c]}] with mean {mean[c]}, which"
+            " cannot be; calibrate the bundle again"
         )
+
+
+def _check_moments(name: str, tensors: Tensors, width: int) -> None:
+    _check_ranges(name, tensors, width)
+    covariance = tensors[f"{name}.covariance"]
+    if covariance.shape != (width, width):
+        raise InputError(
+            f"tensor '{name}.covariance' has shape {covariance.shape}, expected {(width, width)}"
+        )
+    if (covariance.diagonal() < 0).any() or not np.array_equal(covariance, covariance.T):
+        raise InputError(f"tensor '{name}.covariance' is no covariance; calibrate the bundle again")
