@@ -27,14 +27,15 @@ def round_rows(matrix: Float64, covariance: Float64) -> tuple[Int8, Float64, Flo
 
     Args:
         matrix: weights on codes, (M, K).
-        covariance: of the codes, (K, K), positive definite together with a little of the identity.
+        covariance: of the codes, (K, K); variances that rounding to float32 made negative count as 0.
     """
     variance = covariance.diagonal()
     order = np.argsort(-variance, kind="stable")
-    damped = covariance + _DAMPING * max(float(variance.mean()), 1e-30) * np.eye(len(covariance))
-    inverse = np.linalg.inv(damped[np.ix_(order, order)])
+    values, basis = np.linalg.eigh(covariance[np.ix_(order, order)])
+    damped = np.maximum(values, 0.0) + _DAMPING * max(float(variance.mean()), 1e-30)
+    inverse = (basis / damped) @ basis.T
     spread = np.linalg.cholesky((inverse + inverse.T) / 2).T  # U
-    full = np.abs(matrix).max(1) / WEIGHT_LIMIT
+    full: Float64 = np.abs(matrix).max(1) / WEIGHT_LIMIT
     full[full == 0] = full[full > 0].min(initial=1.0)  # rows of zeros ask for nothing of their own
     chosen, scales, noise = np.zeros(matrix.shape), full, np.full(len(matrix), np.inf)
     for clip in CLIPS:
