@@ -33,40 +33,14 @@
 #ifndef SSM_INTEGER_H
 #define SSM_INTEGER_H
 
-#include <stddef.h>
-#include <stdint.h>
-#include <string.h>
+#include "ssm_machine.h"
 
 #define SSM_INTEGER_VERSION 1
 
-#ifndef SSM_RESTRICT
-#if defined(__cplusplus)
-#define SSM_RESTRICT __restrict
-#else
-#define SSM_RESTRICT restrict
-#endif
-#endif
-
-/* SSM_KERNEL: one copy of the function, however often and with whatever constants it is called. */
-#ifndef SSM_KERNEL
-#if defined(__clang__) || (defined(__GNUC__) && __GNUC__ < 8)
-#define SSM_ALIGNED __attribute__((aligned(64)))
-#define SSM_KERNEL __attribute__((noinline, unused)) static
-#elif defined(__GNUC__)
-#define SSM_ALIGNED __attribute__((aligned(64)))
-#define SSM_KERNEL __attribute__((noipa, unused)) static
-#else
-#define SSM_ALIGNED
-#define SSM_KERNEL static inline
-#endif
-#endif
-
-/* SSM_INLINE, SSM_UNROLL: what is only fast when its constants are known and its loops are gone. */
+/* for loops that are only fast when they are gone */
 #if defined(__clang__)
-#define SSM_INLINE __attribute__((always_inline)) static inline
 #define SSM_UNROLL _Pragma("clang loop unroll(full)")
 #elif defined(__GNUC__)
-#define SSM_INLINE __attribute__((always_inline)) static inline
 #define SSM_UNROLL _Pragma("GCC unroll 16")
 #endif
 
@@ -248,6 +222,8 @@ static inline int32_t ssm_mulr(int32_t a, int32_t b)
 #include "ssm_integer_avx512.h"
 #elif defined(__AVX2__)
 #include "ssm_integer_avx2.h"
+#elif SSM_DISPATCH
+#include "ssm_integer_dispatch.h"
 #else
 #include "ssm_integer_scalar.h"
 #endif

@@ -123,65 +123,66 @@ static inline ssm_v_t ssm_v_table(const int32_t *table, ssm_v_t a)
 
 #if defined(SSM_ARM_DSP)
 #include "ssm_integer_dsp.h"
+#elif defined(__SSE2__) && defined(__GNUC__) && !defined(SSM_PLAIN)
+#include "ssm_integer_sse2.h"
 #else
 
-/* Four rows of a group of columns: every code is loaded once for four rows. */
-#define SSM_DOT4(code_t, name)                                                                     \
-    static inline void name(const code_t *SSM_RESTRICT q, const int8_t *SSM_RESTRICT w,            \
-                            uint32_t *SSM_RESTRICT sum, size_t width)                              \
-    {                                                                                              \
-        uint32_t s0 = sum[0], s1 = sum[1], s2 = sum[2], s3 = sum[3];                               \
-        size_t i;                                                                                  \
-        for (i = 0; i < width; i++) {                                                              \
-            const int32_t x = q[i];                                                                \
-            s0 += (uint32_t)(x * w[i]);                                                            \
-            s1 += (uint32_t)(x * w[width + i]);                                                    \
-            s2 += (uint32_t)(x * w[2 * width + i]);                                                \
-            s3 += (uint32_t)(x * w[3 * width + i]);                                                \
-        }                                                                                          \
-        sum[0] = s0;                                                                               \
-        sum[1] = s1;                                                                               \
-        sum[2] = s2;                                                                               \
-        sum[3] = s3;                                                                               \
+/* Four rows `width` bytes apart, whose codes are loaded once. Sums wrap, so that no bytes are undefined
+   behaviour. */
+#define SSM_FOUR_ROWS(width)                                                                       \
+    for (i = 0; i < (width); i++, q++, w++) {                                                      \
+        s0 += (uint32_t)(*q * w[0]);                                                               \
+        s1 += (uint32_t)(*q * w[(width)]);                                                         \
+        s2 += (uint32_t)(*q * w[2 * (width)]);                                                     \
+        s3 += (uint32_t)(*q * w[3 * (width)]);                                                     \
     }
 
-#define SSM_DOT1(code_t, name)                                                                     \
-    static inline uint32_t name(const code_t *SSM_RESTRICT q, const int8_t *SSM_RESTRICT w,        \
-                                uint32_t sum, size_t width)                                        \
-    {                                                                                              \
-        size_t i;                                                                                  \
-        for (i = 0; i < width; i++)                                                                \
-            sum += (uint32_t)(q[i] * w[i]);                                                        \
-        return sum;                                                                                \
-    }
+#define SSM_ONE_ROW(width)                                                                         \
+    for (i = 0; i < (width); i++, q++, w++)                                                        \
+        s0 += (uint32_t)(*q * w[0]);
 
-/* The product of T frames. K is padded; a last group of fewer than 16 columns has shorter rows. */
-#define SSM_DOT(code_t, name)                                                                      \
-    SSM_DOT4(code_t, name##_rows)                                                                  \
-    SSM_DOT1(code_t, name##_row)                                                                   \
-    SSM_KERNEL void name(const code_t *SSM_RESTRICT q, const int8_t *SSM_RESTRICT w,               \
-                         int32_t *SSM_RESTRICT y, size_t T, size_t K, size_t M)                    \
+/* Rows from o on of one frame: full columns in groups of 16, then rest. */
+#define SSM_SCALAR_DOT(aX, code_t)                                                                 \
+    static inline void ssm_v_rows4_##aX(const code_t *q, const int8_t *packed, int32_t *y,         \
+                                        size_t full, size_t rest, size_t M, size_t o)              \
+    {                                                                                              \
+        const int8_t *w = packed + 16 * o, *end = packed + full * M;                               \
+        uint32_t s0 = 0, s1 = 0, s2 = 0, s3 = 0;                                                   \
+        size_t i;                                                                                  \
+        for (; w < end; w += 16 * M - 16)                                                          \
+            SSM_FOUR_ROWS(16)                                                                      \
+        w = end + rest * o;                                                                        \
+        SSM_FOUR_ROWS(rest)                                                                        \
+        y[0] = (int32_t)s0;                                                                        \
+        y[1] = (int32_t)s1;                                                                        \
+        y[2] = (int32_t)s2;                                                                        \
+        y[3] = (int32_t)s3;                                                                        \
+    }                                                                                              \
+    static inline int32_t ssm_v_row_##aX(const code_t *q, const int8_t *packed, size_t full,       \
+                                         size_t rest, size_t M, size_t o)                          \
+    {                                                                                              \
+        const int8_t *w = packed + 16 * o, *end = packed + full * M;                               \
+        uint32_t s0 = 0;                                                                           \
+        size_t i;                                                                                  \
+        for (; w < end; w += 16 * M - 16)                                                          \
+            SSM_ONE_ROW(16)                                                                        \
+        w = end + rest * o;                                                                        \
+        SSM_ONE_ROW(rest)                                                                          \
+        return (int32_t)s0;                                                                        \
+    }                                                                                              \
+    SSM_KERNEL void SSM_I(dot_##aX)(const code_t *SSM_RESTRICT q, const int8_t *SSM_RESTRICT w,    \
+                                    int32_t *SSM_RESTRICT y, size_t T, size_t K, size_t M)         \
     {                                                                                              \
         const size_t rest = (K + 3) / 4 * 4 % 16, full = (K + 3) / 4 * 4 - rest;                   \
-        size_t k, o;                                                                               \
+        size_t o;                                                                                  \
         for (; T > 0; T--, q += full + rest, y += M) {                                             \
-            for (o = 0; o + 4 <= M; o += 4) {                                                      \
-                uint32_t sum[4] = {0, 0, 0, 0};                                                    \
-                for (k = 0; k < full; k += 16)                                                     \
-                    name##_rows(q + k, w + k * M + o * 16, sum, 16);                               \
-                name##_rows(q + full, w + full * M + o * rest, sum, rest);                         \
-                memcpy(y + o, sum, sizeof sum);                                                    \
-            }                                                                                      \
-            for (; o < M; o++) {                                                                   \
-                uint32_t sum = 0;                                                                  \
-                for (k = 0; k < full; k += 16)                                                     \
-                    sum = name##_row(q + k, w + k * M + o * 16, sum, 16);                          \
-                sum = name##_row(q + full, w + full * M + o * rest, sum, rest);                    \
-                y[o] = (int32_t)sum;                                                               \
-            }                                                                                      \
+            for (o = 0; o + 4 <= M; o += 4)                                                        \
+                ssm_v_rows4_##aX(q, w, y + o, full, rest, M, o);                                   \
+            for (; o < M; o++)                                                                     \
+                y[o] = ssm_v_row_##aX(q, w, full, rest, M, o);                                     \
         }                                                                                          \
     }
 
-SSM_DOT(int8_t, ssm_dot_a8)
-SSM_DOT(int16_t, ssm_dot_a16)
+SSM_SCALAR_DOT(a8, int8_t)
+SSM_SCALAR_DOT(a16, int16_t)
 #endif

@@ -9,6 +9,12 @@
         ssm_##name arguments;                                                                      \
     }
 
+void find_level(void);
+void find_level(void)
+{
+    ssm_find_level();
+}
+
 EXPORT(quantize_a8,
        (const int32_t *v, const int32_t *m, const int32_t *b, int8_t *q, int32_t limit, uint32_t s,
         size_t T, size_t K),

@@ -19,7 +19,10 @@ C = HERE.parents[1] / "runtime" / "c"
 BASE = ("-std=c99", "-O3", "-Wall", "-Wextra", "-Wconversion", "-pedantic", "-Werror")
 BUILDS = {
     "plain": ("-DSSM_PLAIN",),
-    "baseline": (),
+    "baseline": ("-DSSM_NO_DISPATCH",),
+    "level 0": ("-DSSM_LEVEL_LIMIT=0",),
+    "level 1": ("-DSSM_LEVEL_LIMIT=1",),
+    "level 3": (),
     "avx2": ("-march=x86-64-v3",),
     "native": ("-march=native",),
 }
@@ -31,7 +34,9 @@ Array = NDArray[np.generic]
 def kernels(request, library_cache) -> ctypes.CDLL:
     source = HERE / "integer_kernels.c"
     files = [*sorted(C.glob("ssm_integer*.h")), source]
-    return ctypes.CDLL(build_library(source.read_text(), files, [(*BASE, *BUILDS[request.param])]))
+    library = ctypes.CDLL(build_library(source.read_text(), files, [(*BASE, *BUILDS[request.param])]))
+    library.find_level()
+    return library
 
 
 def call(kernels: ctypes.CDLL, name: str, *arguments: Array | int | None) -> None:
