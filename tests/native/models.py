@@ -9,8 +9,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ssmith.bundle import Bundle
-from ssmith.ops import Float32
-from ssmith.runtime.reference import Precision, run
+from ssmith.ops import Embedding, Float32
+from ssmith.runtime.calibrate import calibrate
+from ssmith.runtime.integer import run_integer
+from ssmith.runtime.integer_lower import lower_integer
+from ssmith.runtime.reference import Precision as FloatPrecision
+from ssmith.runtime.reference import run
 from tests.bundles import random_bundle
 
 
@@ -63,11 +67,25 @@ def _network(width: int, blocks: int, inputs: int, outputs: int) -> Bundle:
 
 
 @functools.cache
-def expected(model: str, precision: Precision, count: int) -> str:
-    """The hash of the reference's answer to ``count`` frames of noise."""
+def made(model: str) -> Bundle:
+    """One of ``MODELS`` with a calibration."""
     bundle = MODELS[model]()
-    block = frames(count, len(bundle.meta.inputs))
-    output, _ = run(bundle.meta.ops, bundle.tensors, block, precision=precision)
+    block = frames(400, len(bundle.meta.inputs))
+    if isinstance(bundle.meta.ops[0], Embedding):
+        block = np.abs(np.rint(block * 5))
+    return calibrate(bundle, [block])
+
+
+@functools.cache
+def expected(model: str, precision: str, count: int) -> str:
+    """The hash of the reference's answer to ``count`` frames of noise."""
+    bundle = made(model)
+    inputs = len(bundle.meta.inputs)
+    if precision in ("int8", "int8-a8"):
+        integers = lower_integer(bundle, 8 if precision == "int8-a8" else 16)
+        return fnv(run_integer(integers, codes(count, inputs))[0])
+    float_precision: FloatPrecision = "float32"
+    output, _ = run(bundle.meta.ops, bundle.tensors, frames(count, inputs), precision=float_precision)
     return fnv(output)
 
 

@@ -6,14 +6,12 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-
-import pytest
+from typing import Literal
 
 from ssmith.bundle import Bundle
 from ssmith.export import c99
-from tests.native.emulators import qemu_counts
-from tests.native.models import MODELS
-from tests.native.toolchains import EXACT, HERE, TOOLCHAINS, Toolchain, command, compile_object, link
+from tests.native.models import made
+from tests.native.toolchains import EXACT, HERE, Toolchain, command, compile_object, link
 
 
 @dataclass(frozen=True)
@@ -25,15 +23,24 @@ class Precision:
         suffix: of the model's files and functions.
         flags: what the compiler is told.
         codes: whether the model takes codes.
+        bits: of the int8 form's activations.
     """
 
     name: str
     suffix: str = ""
     flags: tuple[str, ...] = ()
     codes: bool = False
+    bits: Literal[8, 16] = 16
 
 
-PRECISIONS = {precision.name: precision for precision in (Precision("float32"),)}
+PRECISIONS = {
+    precision.name: precision
+    for precision in (
+        Precision("float32"),
+        Precision("int8", "_int8", codes=True),
+        Precision("int8-a8", "_int8", codes=True, bits=8),
+    )
+}
 
 
 @dataclass(frozen=True)
@@ -48,15 +55,26 @@ class Workshop:
     _bundles: dict[str, Bundle] = field(default_factory=dict)
 
     def bundle(self, model: str) -> Bundle:
-        """One of ``MODELS``."""
-        return self._bundles.setdefault(model, MODELS[model]())
+        """One of ``MODELS``, or one that was put there."""
+        if model not in self._bundles:
+            self._bundles[model] = made(model)
+        return self._bundles[model]
 
-    def artifacts(self, model: str) -> Path:
+    def put(self, model: str, bundle: Bundle) -> None:
+        """Take in another calibrated model."""
+        self._bundles[model] = bundle
+
+    def artifacts(self, model: str, precision: str = "float32") -> Path:
         """The folder that the model is exported to."""
-        folder = self.root / model
+        bits = PRECISIONS[precision].bits
+        folder = self.root / f"{model}-a{bits}"
         if not folder.exists():
-            c99.lower(self.bundle(model), folder)
+            c99.lower(self.bundle(model), folder, activation_bits=bits)
         return folder
+
+    def stem(self, model: str, precision: str) -> str:
+        """What the model's files, functions and, in upper case, macros begin with."""
+        return self.bundle(model).name + PRECISIONS[precision].suffix
 
     def program(
         self, toolchain: Toolchain, model: str, precision: str = "float32", *flags: str, main: str = "feed.c"
@@ -73,10 +91,9 @@ class Workshop:
         Raises:
             BuildError: a compiler or a linker refused something.
         """
-        kind = PRECISIONS[precision]
         work = self._place(toolchain, model, precision, main, *flags)
         if not (work / "program").exists():
-            objects = self._objects(toolchain, model, kind, flags, main, work)
+            objects = self._objects(toolchain, model, precision, flags, main, work)
             self._link(toolchain, objects, work, [flag for flag in flags if flag.startswith("-fsanitize")])
         return work / "program"
 
@@ -84,19 +101,19 @@ class Workshop:
         """The generated model alone, compiled."""
         kind = PRECISIONS[precision]
         work = self._place(toolchain, model, precision, "object", *flags)
-        source = self.artifacts(model) / f"net{kind.suffix}.c"
+        source = self.artifacts(model, precision) / f"{self.stem(model, precision)}.c"
         output = work / "model.o"
         if not output.exists():
             compile_object(toolchain, source, output, (*EXACT, *kind.flags, *flags))
         return output
 
-    def engine_program(self, toolchain: Toolchain, model: str) -> Path:
+    def engine_program(self, toolchain: Toolchain, model: str, precision: str = "float32") -> Path:
         """The loadable form: the engine, and the model's ``.ssmc`` as an array."""
-        work = self._place(toolchain, model, "engine", "feed.c")
+        work = self._place(toolchain, model, precision, "engine")
         if (work / "program").exists():
             return work / "program"
-        folder, meta = self.artifacts(model), self.bundle(model).meta
-        data = (folder / "net.ssmc").read_bytes()
+        folder, meta = self.artifacts(model, precision), self.bundle(model).meta
+        data = (folder / f"{self.stem(model, precision)}.ssmc").read_bytes()
         work.mkdir(parents=True)
         (work / "model_bytes.h").write_text(
             f"__attribute__((aligned(64))) static const unsigned char model_bytes[{len(data)}] = "
@@ -104,6 +121,7 @@ class Workshop:
         )
         defines = ["-DENGINE", f"-DINPUTS={len(meta.inputs)}", f"-DOUTPUTS={len(meta.outputs)}"]
         defines += ["-DMEMORY=65536", '-DMODEL_HEADER="model_bytes.h"', f"-I{folder}"]
+        defines += ["-DCODES"] if PRECISIONS[precision].codes else []
         objects = [
             compile_object(toolchain, folder / "ssm.c", work / "ssm.o"),
             compile_object(toolchain, HERE / "feed.c", work / "feed.o", ("-O2", *defines)),
@@ -114,12 +132,13 @@ class Workshop:
         self,
         toolchain: Toolchain,
         model: str,
-        kind: Precision,
+        precision: str,
         flags: Sequence[str],
         main: str,
         work: Path,
     ) -> list[Path]:
-        folder, name = self.artifacts(model), f"net{kind.suffix}"
+        kind, name = PRECISIONS[precision], self.stem(model, precision)
+        folder = self.artifacts(model, precision)
         defines = [f"-DMODEL={name}", f"-DUPPER={name.upper()}", f'-DMODEL_HEADER="{name}.h"', f"-I{folder}"]
         defines += ["-DCODES"] if kind.codes else []
         shared = [flag for flag in flags if flag.startswith(("-f", "-D"))]
@@ -138,26 +157,13 @@ class Workshop:
         return self.root / toolchain.name / "+".join(part.replace("/", "-") for part in parts)
 
 
-def toolchain(name: str, *, counts: bool = False) -> Toolchain:
-    """A toolchain by name; the test is skipped where its tools are missing.
-
-    Args:
-        name: one of ``TOOLCHAINS``.
-        counts: whether instructions are to be counted.
-    """
-    found = TOOLCHAINS[name]
-    if found.missing:
-        pytest.skip(f"{found.missing} is not installed: make deps")
-    if counts and found.runner in ("user", "system") and not qemu_counts():
-        pytest.skip("the instruction counter speaks the plugin interface of QEMU 4.2 to 8")
-    return found
-
-
 def header_value(workshop: Workshop, model: str, precision: str, name: str) -> int:
     """The value of a macro of the model's header: ``NAME_RAM_BYTES`` for ``RAM_BYTES``."""
-    prefix = f"net{PRECISIONS[precision].suffix}"
-    text = f'#include "{prefix}.h"\nunsigned value = {prefix.upper()}_{name};\n'
-    assembly = command(["gcc", "-S", "-xc", f"-I{workshop.artifacts(model)}", "-", "-o", "-"], input=text)
+    stem = workshop.stem(model, precision)
+    text = f'#include "{stem}.h"\nunsigned value = {stem.upper()}_{name};\n'
+    assembly = command(
+        ["gcc", "-S", "-xc", f"-I{workshop.artifacts(model, precision)}", "-", "-o", "-"], input=text
+    )
     value = re.search(r"^value:\n\s*\.long\s+(\d+)", assembly, re.M)
     assert value is not None, assembly
     return int(value[1])

@@ -8,7 +8,8 @@ import pytest
 from tests.native.emulators import count, run
 from tests.native.models import expected
 from tests.native.objects import deepest_stack, defined, undefined
-from tests.native.programs import PRECISIONS, header_value, toolchain
+from tests.native.programs import PRECISIONS, header_value
+from tests.native.skipping import toolchain
 from tests.native.toolchains import ARM
 
 linux_only = pytest.mark.skipif(sys.platform != "linux", reason="seccomp is Linux's; on other systems: CUDA")

@@ -3,7 +3,8 @@
 import pytest
 
 from tests.native.objects import section_bytes
-from tests.native.programs import PRECISIONS, header_value, toolchain
+from tests.native.programs import PRECISIONS, header_value
+from tests.native.skipping import toolchain
 
 CODE_LIMIT = 12 * 1024  # without weights, on Cortex-M4
 DIGITS_RAM_LIMIT = 2 * 1024  # beside the block buffer
