@@ -107,6 +107,30 @@ def flush32(x: Float32) -> Float32:
     return kept
 
 
+def multiply_add(a: Real, b: Real, c: Real) -> Real:
+    """Sum a b + c, the product and the sum each rounded."""
+    return a * b + c
+
+
+def fma32(a: Float32, b: Float32, c: Float32) -> Float32:
+    """Sum a b + c, rounded once, as ``fmaf`` does it; the arguments broadcast.
+
+    The product of two float32 is exact in float64. The sum is rounded to odd there (what is not exact
+    gets an odd last bit), after which rounding to float32 gives what rounding the exact sum gives.
+    """
+    with np.errstate(invalid="ignore"):  # infinities
+        product, addend = np.multiply(a, b, dtype=np.float64), c.astype(np.float64)
+        total = product + addend
+        part = total - product
+        rest = (product - (total - part)) + (addend - part)  # exactly what the sum lost
+        bits = total.view(np.int64)
+        inexact = ((rest > 0) | (rest < 0)) & (bits & 1 == 0)
+        away = np.where((rest > 0) == (total > 0), 1, -1)  # of zero, where what was lost has the sum's sign
+        with np.errstate(over="ignore"):
+            fused: Float32 = (bits + inexact * away).view(np.float64).astype(np.float32)
+    return fused
+
+
 def flush64(x: Float64) -> Float64:
     """The input: float64 has no threshold."""
     return x
@@ -151,9 +175,11 @@ class Arithmetic:
     gelu: Callable[..., Real]
     rsqrt: Callable[..., Real]
     flush: Callable[..., Real]
+    multiply_add: Callable[..., Real]  # of matrix products
 
 
 ARITHMETIC = {
-    "float64": Arithmetic(np.float64, sigmoid64, gelu64, rsqrt64, flush64),
-    "float32": Arithmetic(np.float32, sigmoid32, gelu32, rsqrt32, flush32),
+    "float64": Arithmetic(np.float64, sigmoid64, gelu64, rsqrt64, flush64, multiply_add),
+    "float32": Arithmetic(np.float32, sigmoid32, gelu32, rsqrt32, flush32, multiply_add),
+    "float32-fma": Arithmetic(np.float32, sigmoid32, gelu32, rsqrt32, flush32, fma32),
 }

@@ -1,8 +1,9 @@
 """The NumPy oracle: runs a bundle's op list in float64, or in float32 bit for bit as the C engine.
 
 Every matrix product is a sum over inputs in order, starting from the bias (or 0), each product and
-each sum rounded on its own. The C kernels keep that order whatever tile or vector width they use,
-so their float32 results equal these exactly, and a sequence fed in pieces equals it fed whole.
+each sum rounded on its own, or both at once in "float32-fma". The C kernels keep that order whatever
+tile or vector width they use, so their float32 results equal these exactly, and a sequence fed in
+pieces equals it fed whole.
 """
 
 from __future__ import annotations
@@ -31,7 +32,7 @@ from ssmith.ops import (
 )
 from ssmith.runtime.arithmetic import ARITHMETIC, Arithmetic, Real, row_sum
 
-Precision = Literal["float64", "float32"]
+Precision = Literal["float64", "float32", "float32-fma"]
 State = dict[str, Real]
 CHUNK = 256  # frames at a time: temporaries stay in cache, results do not depend on it
 
@@ -51,7 +52,8 @@ def run(
         tensors: its weights.
         block: frames, shape (T, U); T = 0 is allowed.
         state: name → values as returned earlier; None is a fresh start (all zeros).
-        precision: ``"float64"``, or ``"float32"`` for the C engine's arithmetic.
+        precision: ``"float64"``; ``"float32"``, the C engine's arithmetic; or ``"float32-fma"``, that
+            of an engine compiled with -DSSM_FMA.
 
     Returns:
         Output of shape (T, Y) and the states, both of the chosen precision.
@@ -106,7 +108,7 @@ def _run_chunk(ops: Sequence[Op], tensors: Tensors, v: Real, state: State, arith
 
     for op in ops:
         if isinstance(op, Linear):
-            v = _linear(v, weight(op.weight), None if op.bias is None else weight(op.bias))
+            v = _linear(v, weight(op.weight), None if op.bias is None else weight(op.bias), arithmetic)
         elif isinstance(op, Embedding):
             table = weight(op.weight)
             v = table[np.clip(np.rint(v[:, 0]), 0, len(table) - 1).astype(np.int64)]
@@ -115,8 +117,9 @@ def _run_chunk(ops: Sequence[Op], tensors: Tensors, v: Real, state: State, arith
         elif isinstance(op, LayerNorm):
             v = _layernorm(v, weight(op.scale), weight(op.shift), op.eps, arithmetic)
         elif isinstance(op, SSM):
-            y = _scan(weight(op.lam), _linear(v, weight(op.B), None), state, op.state, arithmetic)
-            y = _linear(y, weight(op.C), None)
+            drive = _linear(v, weight(op.B), None, arithmetic)
+            y = _scan(weight(op.lam), drive, state, op.state, arithmetic)
+            y = _linear(y, weight(op.C), None, arithmetic)
             v = y if op.D is None else y + weight(op.D) * v
         elif isinstance(op, Gate):
             half = v.shape[1] // 2
@@ -132,14 +135,14 @@ def _run_chunk(ops: Sequence[Op], tensors: Tensors, v: Real, state: State, arith
     return v
 
 
-def _linear(v: Real, weight: Real, bias: Real | None) -> Real:
+def _linear(v: Real, weight: Real, bias: Real | None, arithmetic: Arithmetic) -> Real:
     """y_o = (((b_o + w_o0 v_0) + w_o1 v_1) + …): (T, in), (out, in) → (T, out)."""
     y = np.zeros((len(v), len(weight)), v.dtype)
     if bias is not None:
         y += bias
     columns = np.ascontiguousarray(weight.T)
     for i, column in enumerate(columns):
-        y += v[:, i : i + 1] * column
+        y = arithmetic.multiply_add(v[:, i : i + 1], column, y)
     return y
 
 

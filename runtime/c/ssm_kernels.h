@@ -29,6 +29,18 @@
 
 #include "ssm_machine.h"
 
+/* -DSSM_FMA: matrix products use fused multiply-adds. Other bits than without, again the same everywhere;
+   fast where the processor has the instruction, correct where it has not. */
+#if defined(SSM_FMA)
+#if defined(__GNUC__) && defined(__x86_64__)
+#include <immintrin.h>
+#elif defined(__aarch64__)
+#include <arm_neon.h>
+#elif defined(__ARM_FEATURE_MVE) && (__ARM_FEATURE_MVE & 2)
+#include <arm_mve.h>
+#endif
+#endif
+
 #define SSM_KERNELS_VERSION 2
 
 #if defined(__FAST_MATH__)
@@ -143,13 +155,11 @@ SSM_INLINE float ssm_fma_slow(float a, float b, float c)
     const double product = (double)a * (double)b, sum = product + (double)c;
     const double part = sum - product;
     const double rest = (product - (sum - part)) + ((double)c - part); /* exactly what the sum lost */
-    uint64_t bits, up;
+    uint64_t bits;
     double odd;
     memcpy(&bits, &sum, sizeof bits);
-    if (rest != 0.0 && (bits & 1u) == 0) {
-        up = (uint64_t)((rest > 0.0) == (sum > 0.0)); /* away from zero? else towards it */
-        bits += up * 2u - 1u;
-    }
+    if ((rest > 0.0 || rest < 0.0) && (bits & 1u) == 0) /* away from zero, or towards it */
+        bits += (rest > 0.0) == (sum > 0.0) ? 1u : ~(uint64_t)0;
     memcpy(&odd, &bits, sizeof odd);
     return (float)odd;
 }

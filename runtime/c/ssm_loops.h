@@ -4,15 +4,21 @@
 
 /* Lanes of a vector register, and how many outputs a frame alone, four frames together, or eight, keep
    in registers. GNU vector types because gcc 12 turns some plain tiles into code 20 times slower;
-   -DSSM_PLAIN does without. SSM_MADD_L(a, w, x) is a = a + w x for L lanes. */
-#define SSM_MADD(a, w, x) (a) += (w) * (x)
-#if !defined(__GNUC__) || defined(SSM_PLAIN)
+   -DSSM_PLAIN does without. */
+#if SSM_LEVEL > 0 || defined(__FMA__) || defined(__aarch64__) || defined(__ARM_FEATURE_FMA) || \
+    (defined(__riscv_flen) && __riscv_flen >= 32)
+#define SSM_HAS_FMA 1
+#else
+#define SSM_HAS_FMA 0
+#endif
+#if !defined(__GNUC__) || defined(SSM_PLAIN) || (defined(SSM_FMA) && !SSM_HAS_FMA)
 #define SSM_LANES 1
 #elif SSM_LEVEL == 2 || (defined(__AVX512F__) && !defined(SSM_NARROW_STACK))
 #define SSM_LANES 16
 #elif SSM_LEVEL == 1 || (defined(__AVX__) && !defined(SSM_NARROW_STACK))
 #define SSM_LANES 8
-#elif defined(__SSE2__) || defined(__ARM_NEON) || defined(__wasm_simd128__)
+#elif defined(__SSE2__) || defined(__ARM_NEON) || defined(__wasm_simd128__) || \
+    (defined(__ARM_FEATURE_MVE) && (__ARM_FEATURE_MVE & 2))
 #define SSM_LANES 4
 #else
 #define SSM_LANES 1
@@ -58,6 +64,25 @@ typedef float SSM_JOIN(ssm_v16_, SSM_LEVEL) \
 #define SSM_V16 SSM_V8
 #endif
 
+/* a = a + w x, for L lanes of a and w */
+#if !defined(SSM_FMA)
+#define SSM_MADD(L, a, w, x) (a) += (w) * (x)
+#else
+#define SSM_MADD(L, a, w, x) (a) = SSM_JOIN(SSM_FMA_, L)(a, w, x)
+#if SSM_HAS_FMA && defined(__GNUC__)
+#define SSM_FMA_1(a, w, x) __builtin_fmaf(w, x, a)
+#else
+#define SSM_FMA_1(a, w, x) ssm_fma_slow(w, x, a)
+#endif
+#if defined(__x86_64__)
+#define SSM_FMA_4(a, w, x) _mm_fmadd_ps(w, _mm_set1_ps(x), a)
+#define SSM_FMA_8(a, w, x) _mm256_fmadd_ps(w, _mm256_set1_ps(x), a)
+#define SSM_FMA_16(a, w, x) _mm512_fmadd_ps(w, _mm512_set1_ps(x), a)
+#else
+#define SSM_FMA_4(a, w, x) vfmaq_n_f32(a, w, x)
+#endif
+#endif
+
 /* The name of a function of this level. */
 #define SSM_HERE(name) SSM_JOIN(name, SSM_LEVEL)
 
@@ -88,7 +113,7 @@ typedef float SSM_JOIN(ssm_v16_, SSM_LEVEL) \
             for (o = 0; o < W / L; o++) {                                                          \
                 c = *(const V *)(w + o * L);                                                       \
                 for (r = 0; r < R; r++)                                                            \
-                    SSM_MADD(a[r][o], c, x[r * K + i]);                                            \
+                    SSM_MADD(L, a[r][o], c, x[r * K + i]);                                         \
             }                                                                                      \
         for (r = 0; r < R; r++)                                                                    \
             for (o = 0; o < W / L; o++)                                                            \
@@ -309,6 +334,11 @@ SSM_KERNELS(SSM_OUT_OF_LINE)
 #undef SSM_V16
 #undef SSM_HERE
 #undef SSM_MADD
+#undef SSM_HAS_FMA
+#undef SSM_FMA_1
+#undef SSM_FMA_4
+#undef SSM_FMA_8
+#undef SSM_FMA_16
 #undef SSM_TILE
 #undef SSM_TILE_OF
 #undef SSM_TILE_NAMED

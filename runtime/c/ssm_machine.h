@@ -121,8 +121,10 @@ SSM_INLINE void ssm_find_level(void)
 #endif
 
 /* True where n is a small constant at the call: a copy for exactly this size is then smaller or faster
-   than a call. Not on microcontrollers, where flash is scarce. */
-#if defined(__GNUC__) && (defined(__x86_64__) || defined(__aarch64__))
+   than a call. Not on microcontrollers, where flash is scarce, nor where the caller's own level would have
+   to emulate fused multiply-adds. */
+#if defined(__GNUC__) && (defined(__x86_64__) || defined(__aarch64__)) && \
+    !(SSM_DISPATCH && defined(SSM_FMA))
 #define SSM_SMALL(n) (__builtin_constant_p(n) && (n) <= 2048)
 #else
 #define SSM_SMALL(n) 0

@@ -1,6 +1,7 @@
 """The float32 functions against float64, with the bounds that the header states."""
 
 import math
+from fractions import Fraction
 
 import numpy as np
 import pytest
@@ -10,6 +11,7 @@ from hypothesis import strategies as st
 from ssmith.runtime.arithmetic import (
     exp_negative,
     flush32,
+    fma32,
     gelu32,
     gelu64,
     row_sum,
@@ -91,3 +93,40 @@ def test_flush_cuts_at_two_to_the_minus_96():
     assert np.array_equal(flush32(-x), -kept)
     assert not np.signbit(flush32(-x[:3])).any()
     assert np.isnan(flush32(np.array([np.nan, -np.nan], np.float32))).all()
+
+
+def rounded(exact):
+    """The float32 next to a fraction, ties to even; by comparing exact distances."""
+    near = np.float32(float(exact))
+    candidates = [np.nextafter(near, np.float32(-np.inf)), near, np.nextafter(near, np.float32(np.inf))]
+
+    def distance(x):
+        return abs(Fraction(float(x)) - exact), int(x.view(np.uint32)) & 1
+
+    return min((x for x in candidates if np.isfinite(x)), key=distance)
+
+
+floats = st.floats(-(2.0**60), 2.0**60, width=32)
+
+
+@given(floats, floats, floats)
+def test_fma_rounds_the_exact_sum_once(a, b, c):
+    got = fma32(*(np.array([x], np.float32) for x in (a, b, c)))[0]
+    exact = Fraction(a) * Fraction(b) + Fraction(c)
+    assert got == rounded(exact)
+
+
+@given(st.integers(0, 2**23 - 1), st.integers(0, 2**23 - 1), st.integers(-60, 60), st.booleans())
+def test_fma_rounds_once_near_a_tie(i, j, shift, negative):
+    # the product has up to 48 bits, the sum with c needs more than float64's 53: rounding twice errs
+    a, b = np.float32(1 + i * 2.0**-23), np.float32(1 + j * 2.0**-23)
+    c = np.float32((-1 if negative else 1) * 2.0**shift)
+    exact = Fraction(float(a)) * Fraction(float(b)) + Fraction(float(c))
+    assert fma32(np.array([a]), np.array([b]), np.array([c]))[0] == rounded(exact)
+
+
+def test_fma_of_infinities_and_overflow():
+    inf, big = np.float32(np.inf), np.float32(3e38)
+    a, b = np.array([inf, big, -big, 1], np.float32), np.array([1, big, big, 1], np.float32)
+    assert np.array_equal(fma32(a, b, np.array([0, 0, 0, -inf], np.float32)), [inf, inf, -inf, -inf])
+    assert np.isnan(fma32(np.array([inf]), np.array([1], np.float32), np.array([-inf]))).all()
