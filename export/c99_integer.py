@@ -180,12 +180,12 @@ def _network(name: str, model: IntegerModel, layout: IntegerPlan) -> str:
         at = f"{buffer} + {layout.code_bytes[buffer] * 8 // bits} * {upper}_BLOCK"
     if layout.state_words:
         lines.append("    int32_t *const state = m->state;")
-    named = _named(name, layout)
+    named, joint = _named(name, layout), "\n       "
     ops = {op.name: op for op in model.ops}
     for op, calls in groupby(layout.calls, key=lambda call: call.op):
         group = list(calls)
-        what = op_text(ops[op], group[0].width_in, model) if op else f"the input codes, {edges['inputs']}"
-        lines += ["", f"    /* {what} */"]
+        what = op_text(ops[op], group[0].width_in, model) if op else [f"the input, {edges['inputs']} codes"]
+        lines += ["", f"    /* {joint.join(what)} */"]
         for call in group:
             names = {part: named[_key(a)][0] for part, a in call.arrays.items() if a is not None}
             lines.append(f"    {call_text(call, bits, names)}")

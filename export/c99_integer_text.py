@@ -26,6 +26,7 @@ from ssmith.runtime.integer_model import (
     SsmOp,
 )
 
+_PRODUCT = {False: "W q", True: "C z"}  # what the accumulator of a linear op, of an SSM holds
 PER_LINE = {1: 24, 2: 14, 4: 8}  # bytes of a value → values a line
 
 
@@ -56,18 +57,28 @@ def call_text(call: Call, bits: int, names: Mapping[str, str]) -> str:
     return f"{function}({', '.join(arguments)});"
 
 
-def op_text(op: IntegerOp, width: int, model: IntegerModel) -> str:
-    """What an op does, its shapes, what its values are worth and how large they can get."""
-    words = f"{op.name}: {_formula(op, width)}"
-    proofs = [
-        (label, model.proofs[f"{op.name}.{part}"])
-        for part, label in (("drive", "drive"), ("accumulator", "sum"), ("state", "state"), ("sum", "sum"))
+def op_text(op: IntegerOp, width: int, model: IntegerModel) -> list[str]:
+    """Lines on what an op does: its shapes, what codes are worth, how large values can get at most."""
+    worth = [
+        f"of {label} {_span(model.scales[f'{op.name}.{part}'])}"
+        for part, label in (("codes", "q"), ("state", "the state"), ("state_codes", "z"))
+        if f"{op.name}.{part}" in model.scales
+    ]
+    bounds = [
+        f"|{label}| < 2^{math.log2(model.proofs[f'{op.name}.{part}'] + 1):.1f}"
+        for part, label in (
+            ("drive", "B q"),
+            ("state", "x"),
+            ("accumulator", _PRODUCT[isinstance(op, SsmOp)]),
+        )
         if f"{op.name}.{part}" in model.proofs
     ]
-    bounds = ", ".join(f"|{label}| < 2^{math.log2(bound + 1):.1f}" for label, bound in proofs)
-    scale = model.scales.get(f"{op.name}.output")
-    worth = f"one code is {_span(scale)}" if scale is not None else ""
-    return visible("; ".join(filter(None, (words, worth, bounds))))
+    lines = [f"{op.name}: {_formula(op, width)}"]
+    if worth:
+        lines.append(f"one unit {', '.join(worth)}")
+    if bounds:
+        lines.append(f"always {', '.join(bounds)}")
+    return [visible(line) for line in lines]
 
 
 def state_table(model: IntegerModel) -> str:

@@ -4,6 +4,7 @@
  *     cc -DMODEL=net -DUPPER=NET -DMODEL_HEADER='"net.h"' stream.c net.c
  *     stream BLOCK < frames.f32 > outputs.f32
  *
+ * An int8 model adds -DMAGIC='"SSM2"', or SSM3 with 8-bit activations.
  * BLOCK frames a call, 0 for one step each. Exit code: 0, or the line of the first broken promise.
  */
 #include <math.h>
@@ -13,6 +14,9 @@
 
 #include MODEL_HEADER
 
+#ifndef MAGIC /* how a saved state begins */
+#define MAGIC "SSM1"
+#endif
 #define JOIN_(a, b) a##b
 #define JOIN(a, b) JOIN_(a, b)
 #define F(name) JOIN(MODEL, name)
@@ -40,7 +44,7 @@ static int states(void)
     PROMISE(F(_state_get)(&model, kept, N - 1) == C(_E_STATE));
     PROMISE(F(_state_get)(&model, kept, N + 1) == C(_E_STATE));
     PROMISE(F(_state_get)(&model, kept, N) == C(_OK));
-    PROMISE(memcmp(kept, "SSM1", 4) == 0);
+    PROMISE(memcmp(kept, MAGIC, 4) == 0);
     for (k = 0; k < 16; k++) { /* every byte of the header counts */
         memcpy(state, kept, N);
         state[k] ^= 1;
