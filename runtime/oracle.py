@@ -21,7 +21,6 @@ LONG_FRAMES = 10_000
 # A rounding error stays in a state for 1 / (1 - |λ|) frames, so what float32 can hold depends on
 # the model and the input: other float32 arithmetic may be this many times worse than the C engine's.
 MARGIN = 4.0
-NOISE_MARGIN_DB = 6.0  # the measured noise of int8 may be this far above the predicted one
 
 
 @dataclass(frozen=True, eq=False)
@@ -106,19 +105,12 @@ class IntegerExpectation:
         output: of the integer reference, as real numbers, shape (T, Y).
         state: of the integer reference after the last frame.
         saturated: codes that were cut off on the way: an error of its own, which no noise explains.
-        predicted_snr_db: Σ output² over the predicted Σ error², in dB.
     """
 
     case: Expectation
     output: Float32
     state: IntegerValues
     saturated: int
-    predicted_snr_db: float
-
-    @property
-    def tolerance(self) -> float:
-        """Allowed root mean square error as a share of the output's root mean square."""
-        return float(10 ** (-(self.predicted_snr_db - NOISE_MARGIN_DB) / 20))
 
 
 def integer_expectations(
@@ -130,14 +122,12 @@ def integer_expectations(
         InputError: the bundle has no int8 form.
     """
     from ssmith.runtime.integer_lower import lower_integer
-    from ssmith.runtime.noise import predicted_snr_db
 
     model = lower_integer(bundle, activation_bits)
-    predicted = predicted_snr_db(bundle, model)
-    return [_expect_integer(model, e, predicted) for e in expected]
+    return [_expect_integer(model, e) for e in expected]
 
 
-def _expect_integer(model: IntegerModel, e: Expectation, predicted_snr_db: float) -> IntegerExpectation:
+def _expect_integer(model: IntegerModel, e: Expectation) -> IntegerExpectation:
     saturated = {"input": beyond_codes(model, e.input)}
     v, state = run_integer(model, model.encode(e.input), saturated=saturated)
-    return IntegerExpectation(e, model.decode(v), state, sum(saturated.values()), predicted_snr_db)
+    return IntegerExpectation(e, model.decode(v), state, sum(saturated.values()))

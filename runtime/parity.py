@@ -22,7 +22,6 @@ from ssmith.ops import Float32
 from ssmith.runtime.arithmetic import Real
 from ssmith.runtime.artifacts import RUNNABLE, read_manifest, verified
 from ssmith.runtime.oracle import (
-    NOISE_MARGIN_DB,
     Expectation,
     IntegerExpectation,
     expectations,
@@ -38,7 +37,6 @@ KERNELS = "onnxruntime picks kernels by block length, so splits differ by roundi
 NOT_RUN = "not run: "
 RECORDED = "the trained model's own output; the tolerance recorded with it"
 INTEGER_BITS = "the integer reference computes with the same integers"
-NOISE = f"root mean square error; {NOISE_MARGIN_DB:g} dB above the noise predicted from the model's ranges"
 
 
 class ParityRow(BaseModel):
@@ -253,20 +251,9 @@ def _integer_rows(session: Session, artifact: str, e: IntegerExpectation) -> Ite
         error = np.concatenate(off)[None].astype(np.float64)
         state = row("state", error, np.zeros_like(error), 0.0, INTEGER_BITS)
         yield state.model_copy(update={"worst_step": len(e.case.input) - 1})
-    if not e.saturated:
-        yield _noise_row(row("noise", whole, e.case.output, e.tolerance, NOISE), e)
     for how, feed in _FEEDS.items():
         session.reset()
         yield row(how, feed(session, e.case.input), whole, 0.0, SAME_BITS)
-
-
-def _noise_row(row: ParityRow, e: IntegerExpectation) -> ParityRow:
-    """The row, judged by its root mean square error where there is one."""
-    row = row.model_copy(update={"predicted_snr_db": e.predicted_snr_db})
-    if row.snr_db is None:  # no error at all, no signal, or no number
-        return row
-    relative = 10 ** (-row.snr_db / 20)
-    return row.model_copy(update={"relative": relative, "passed": relative <= e.tolerance})
 
 
 def _case_rows(session: Session, artifact: str, e: Expectation) -> Iterator[ParityRow]:

@@ -12,7 +12,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from ssmith.errors import SsmithError
+from ssmith.errors import InputError, SsmithError
 
 app = typer.Typer(
     name="ssmith",
@@ -39,6 +39,10 @@ NameOption = Annotated[
     str | None, typer.Option("--name", help="Name of the run folder; default RECIPE-HASH-sSEED.")
 ]
 SeedOption = Annotated[int | None, typer.Option("--seed", help="Seed of weights, batches and splits.")]
+BITS = "--activation-bits"
+BitsOption = Annotated[
+    int | None, typer.Option(BITS, help="Of int8: 16 (default) for accuracy, 8 for speed.")
+]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON document instead of text.")]
 RUNS = Path("runs")
 INTERRUPTED = 130  # what typer exits with after Ctrl-C
@@ -97,25 +101,75 @@ def _stage(folder: Path, stage: str, as_json: bool) -> None:
     _show(pipeline.run_stage(find_run(folder), stage, quiet=as_json), as_json, title=stage)
 
 
+def _refuse_for_runs(folder: Path, verb: str, options: dict[str, object]) -> None:
+    """A run does what its recipe says; an option that would be ignored is refused."""
+    given = [name for name, value in options.items() if value is not None]
+    if given:
+        raise InputError(
+            f"{folder} is a run, which does what its recipe says, so {given[0]} would change nothing: set"
+            f" [export] in the recipe, or {verb} the run's bundle {folder / 'NAME.ssm'}"
+        )
+
+
 @app.command(epilog="Example: ssmith freeze runs/digits-01bf90-s0")
 def freeze(run_folder: RunArgument, as_json: JsonOption = False) -> None:
     """Freeze the trained model: checkpoint → NAME.ssm with golden vectors inside."""
     _stage(run_folder, "freeze", as_json)
 
 
-@app.command(epilog="Examples: ssmith export runs/digits-01bf90-s0 · ssmith export model.ssm --out artifacts")
+@app.command(
+    epilog="Examples: ssmith quantize model.ssm --data digits · ssmith quantize runs/digits-01bf90-s0"
+)
+def quantize(
+    source: Annotated[Path, typer.Argument(help="A bundle NAME.ssm, or a run folder.")],
+    data: Annotated[
+        str | None,
+        typer.Option(help="Recipe or run folder whose data show the ranges; without it, golden inputs do."),
+    ] = None,
+    activation_bits: BitsOption = None,
+    target: Annotated[
+        Path | None, typer.Option("--out", help="New bundle; default NAME-quantized.ssm.")
+    ] = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Make a bundle ready for int8: bundle → bundle with ranges. Says what int8 costs in accuracy."""
+    if source.is_dir():
+        _refuse_for_runs(source, "quantize", {"--data": data, BITS: activation_bits, "--out": target})
+        _stage(source, "quantize", as_json)
+        return
+    from ssmith import standalone
+
+    result = standalone.quantize_bundle(source, target, data=data, activation_bits=activation_bits or 16)
+    _show(result, as_json, title=f"quantize {source}")
+
+
+@app.command(
+    epilog="Examples: ssmith export runs/digits-01bf90-s0 · ssmith export model.ssm --out artifacts · "
+    "ssmith export model.ssm --precision int8 --activation-bits 8"
+)
 def export(
     source: Annotated[Path, typer.Argument(help="A run folder or a bundle NAME.ssm.")],
     folder: Annotated[Path | None, typer.Option("--out", help="Artifact folder, for a bundle.")] = None,
+    precision: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--precision", help="float32 or int8; may be given twice. Default: both, int8 where possible."
+        ),
+    ] = None,
+    activation_bits: BitsOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """Write ONNX and C99: bundle → artifacts/. A lone bundle is verified at once, a run by its next stage."""
     if source.is_dir():
+        _refuse_for_runs(source, "export", {"--out": folder, "--precision": precision, BITS: activation_bits})
         _stage(source, "export", as_json)
         return
     from ssmith import standalone
 
-    _show(standalone.export_bundle(source, folder or Path("artifacts")), as_json, title="export")
+    facts = standalone.export_bundle(
+        source, folder or Path("artifacts"), precisions=precision, activation_bits=activation_bits or 16
+    )
+    _show(facts, as_json, title="export")
 
 
 @app.command(

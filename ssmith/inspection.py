@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 from typing import Any
 
@@ -55,11 +56,27 @@ def _facts(bundle: Bundle) -> dict[str, Any]:
         "order": bundle.order,
         "states": {name: list(shape) for name, shape in bundle.states.items()},
         "cuts": list(meta.reduction),
+        "calibration": meta.calibration and meta.calibration.model_dump(),
+        "int8": _integers(bundle),
         "golden": [
             {"name": case.name, "frames": len(case.input), "relative_tolerance": case.relative_tolerance}
             for case in bundle.golden()
         ],
         "provenance": dict(meta.provenance),
+    }
+
+
+def _integers(bundle: Bundle) -> dict[str, Any]:
+    """What is proven and predicted of the int8 form with activations of 16 bits, or why there is none."""
+    from ssmith.runtime.integer_lower import lower_integer
+
+    try:
+        model = lower_integer(bundle, 16)
+    except InputError as error:
+        return {"refused": str(error)}
+    return {
+        "activation_bits": model.activation_bits,
+        "bounds": dict(model.proofs),
     }
 
 
@@ -89,6 +106,7 @@ def show(facts: dict[str, Any], console: Console) -> None:
                 else f"{line['frames']} frames, within {line['relative_tolerance']:g}"
             )
             console.print(f"  {escape(str(name))}: {escape(str(text))}")
+    _show_integers(facts["calibration"], facts["int8"], console)
     for cut in facts["cuts"]:
         console.print(
             f"cut at step {cut.get('step')}: layer {cut.get('layer')},"
@@ -101,3 +119,16 @@ def show(facts: dict[str, Any], console: Console) -> None:
             f" {variant['weights']:,} weights;"
             f" Session.open({escape(facts['file'])!r}, order={variant['order']})"
         )
+
+
+def _show_integers(calibration: dict[str, int] | None, int8: dict[str, Any], console: Console) -> None:
+    """Where the ranges come from, and how near every integer may come to its limit."""
+    console.print("[bold]int8[/bold]")
+    if calibration is not None:
+        frames = f"{calibration['frames']:,} frames, {calibration['sequences']:,} sequences"
+        console.print(f"  ranges from {frames}")
+    if "refused" in int8:
+        console.print(f"  none: {escape(int8['refused'])}")
+        return
+    bounds = [f"{escape(key)} 2^{math.log2(max(value, 1)):.2f}" for key, value in int8["bounds"].items()]
+    console.print(f"  proven for every input: {', '.join(bounds)}")

@@ -36,11 +36,19 @@ class Stage:
 
 
 TRAINED = ("task", "seed", "data", "model", "train", "reduce")
-RESULTS = ("train/result.json", "compare.json", "artifacts/manifest.json", "parity.json", "measurements.json")
+RESULTS = (
+    "train/result.json",
+    "compare.json",
+    "quantization.json",
+    "artifacts/manifest.json",
+    "parity.json",
+    "measurements.json",
+)
 STAGES = (
     Stage("train", stages.train, TRAINED),
     Stage("compare", stages.compare, (*TRAINED, "compare"), ("train/result.json",)),
     Stage("freeze", stages.freeze, (*TRAINED, "name"), ("train/result.json", "train/best.safetensors")),
+    Stage("quantize", stages.quantize, (*TRAINED, "export"), ("{name}.ssm",)),
     Stage("export", stages.export, ("export",), ("{name}.ssm",)),
     Stage("verify", stages.verify, (), ("{name}.ssm", "artifacts/manifest.json")),
     Stage("bench", stages.bench, ("bench",), ("{name}.ssm", "artifacts/manifest.json")),

@@ -121,7 +121,6 @@ def examine(bundle: Bundle, held_out: HeldOut, activation_bits: Bits) -> Quantiz
     ``refused``.
     """
     from ssmith.runtime.integer_lower import lower_integer
-    from ssmith.runtime.noise import predicted_snr_db
 
     try:
         model = lower_integer(bundle, activation_bits)
@@ -135,7 +134,6 @@ def examine(bundle: Bundle, held_out: HeldOut, activation_bits: Bits) -> Quantiz
         measured_on=held_out.name,
         sequences=len(found),
         frames=sum(map(len, held_out.inputs)),
-        predicted_snr_db=predicted_snr_db(bundle, model),
         measured_snr_db=10 * math.log10(signal / noise) if signal and noise else None,
         saturation=_saturation(model, found),
         **_scores(held_out, found),
@@ -156,8 +154,7 @@ def facts_of(found: Quantization) -> dict[str, Any]:
     facts: dict[str, Any] = {
         "measured on": f"{found.sequences} {found.measured_on}, {found.frames} frames",
         "activation bits": found.activation_bits,
-        "SNR measured": snr_text(found.measured_snr_db),
-        "SNR predicted": snr_text(found.predicted_snr_db),
+        "signal to error, measured": snr_text(found.measured_snr_db),
         "saturated codes": f"{saturated} of {codes}",
     }
     if found.metric is not None and found.metric_float is not None and found.metric_int8 is not None:

@@ -13,6 +13,7 @@ from ssmith import stages
 from ssmith.bundle import Bundle
 from ssmith.errors import InputError, MissingToolError
 from ssmith.files import check_writable, write_atomic
+from ssmith.quantization import calibrated
 from ssmith.recipe import CostKind, CriterionName, Recipe
 
 if TYPE_CHECKING:
@@ -146,11 +147,13 @@ def reduce_bundle(source: Path, target: Path | None, options: Options, *, quiet:
     reduced = (
         _reduce(bundle, options, recipe, quiet) if torch_is_here else _torchfree(bundle, options, recipe)
     )
-    reduced.bundle.write(target)
+    result = reduced.bundle if recipe is None else _calibrated(reduced.bundle, recipe)
+    result.write(target)
     return {
         "bundle": str(target),
         "bytes": f"{bytes_before} -> {target.stat().st_size}",
         **_known(reduced.facts),
+        **_ranges(bundle, result),
         **_left_out(bundle),
         "cuts": [_cut(row) for row in reduced.cuts],
         **({"probes": [_known(probe) for probe in reduced.probes]} if len(reduced.probes) > 1 else {}),
@@ -248,6 +251,21 @@ def _goal(options: Options) -> Goal:
 
 def _criterion(options: Options) -> CriterionName | None:
     return next((name for name in CRITERIA if name == options.criterion), None)
+
+
+def _calibrated(bundle: Bundle, recipe: Recipe) -> Bundle:
+    """The same model with the ranges that int8 needs, from the recipe's training sequences."""
+    from ssmith.train.model_data import load_for
+
+    _, splits = load_for(bundle, recipe)
+    return calibrated(bundle, splits.train.inputs)
+
+
+def _ranges(before: Bundle, after: Bundle) -> Facts:
+    """What the user has to know of the ranges that a cut voids."""
+    if before.calibrated and not after.calibrated:
+        return {"int8": "the ranges of the model before are no longer true; `ssmith quantize` finds new ones"}
+    return {}
 
 
 def _left_out(bundle: Bundle) -> Facts:

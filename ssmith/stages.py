@@ -7,14 +7,15 @@ for the user. Rooms are imported inside: each extra is needed only by the stages
 from __future__ import annotations
 
 import importlib.util
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ssmith.bundle import Bundle
-from ssmith.errors import MissingToolError, SsmithError
+from ssmith.errors import InputError, MissingToolError, SsmithError
 from ssmith.measurement import Measurement, write_measurements
-from ssmith.recipe import Recipe, ReduceSettings
+from ssmith.quantization import HeldOut, calibrated, check_integer, examine, facts_of, refusal
+from ssmith.recipe import ExportSettings, Recipe, ReduceSettings
 from ssmith.run import Run
 
 if TYPE_CHECKING:
@@ -96,7 +97,7 @@ def freeze(run: Run, quiet: bool) -> tuple[list[Path], Facts]:
     recipe, splits = run.recipe, _splits(run.recipe)
     checkpoint = Checkpoint.read(run.folder / "train" / "best.safetensors")
     cuts = run.read_json("train/cuts.json") if (run.folder / "train" / "cuts.json").exists() else []
-    bundle = freeze_module(
+    frozen = freeze_module(
         load_network(recipe, splits, checkpoint),
         name=recipe.name,
         task=recipe.task,
@@ -107,16 +108,27 @@ def freeze(run: Run, quiet: bool) -> tuple[list[Path], Facts]:
         reduction=[cut for cut in cuts if cut["accepted"]],
         provenance=_provenance(recipe, checkpoint.step),
     )
+    bundle = calibrated(frozen, splits.train.inputs)
     bundle.write(run.bundle_path)
     facts = {"bundle": str(run.bundle_path), "bytes": run.bundle_path.stat().st_size, "sha256": bundle.sha256}
     return [run.bundle_path], facts
 
 
+def quantize(run: Run, quiet: bool) -> tuple[list[Path], Facts]:
+    """Measure on validation sequences what the recipe's int8 form costs."""
+    bundle, settings = Bundle.read(run.bundle_path), run.recipe.export
+    if "int8" in settings.precisions:
+        found = examine(bundle, HeldOut.of(run.recipe, _splits(run.recipe)), settings.activation_bits)
+    else:
+        found = refusal(bundle, settings.activation_bits, "the recipe asks for float32 only")
+    return [run.write_json("quantization.json", found.model_dump(mode="json"))], facts_of(found)
+
+
 def export(run: Run, quiet: bool) -> tuple[list[Path], Facts]:
-    """Write every format the recipe names."""
-    bundle = Bundle.read(run.bundle_path)
-    formats, left_out = writable(run.recipe.export.formats)
-    files = lower(bundle, run.artifacts, formats, opset=run.recipe.export.opset)
+    """Write every format and precision the recipe names."""
+    bundle, settings = Bundle.read(run.bundle_path), run.recipe.export
+    plan, left_out = writable(bundle, settings)
+    files = lower(bundle, run.artifacts, plan)
     sizes: Facts = {str(path.relative_to(run.artifacts)): path.stat().st_size for path in files}
     return files, sizes | left_out
 
@@ -147,7 +159,7 @@ def bench(run: Run, quiet: bool) -> tuple[list[Path], Facts]:
                 tell(f"  {backend}: {error}", quiet)
     path = run.folder / "measurements.json"
     write_measurements(path, found)
-    facts = {f"{m.target} {m.backend}": latency_text(m) for m in found if m.timing is not None}
+    facts = {f"{m.target} {m.label}": latency_text(m) for m in found if m.timing is not None}
     return [path], facts
 
 
@@ -161,27 +173,41 @@ def report(run: Run, quiet: bool) -> tuple[list[Path], Facts]:
     return [page, document], {**summary, "report": str(page)}
 
 
-def writable(formats: Sequence[str]) -> tuple[list[str], Facts]:
-    """The export formats whose tools are here, and a note for the user about the others.
+def writable(bundle: Bundle, wanted: ExportSettings) -> tuple[ExportSettings, Facts]:
+    """What can be written of what is wanted, and a note for the user about the rest.
 
     Raises:
-        MissingToolError: there is none.
+        InputError: nothing can; MissingToolError where a package is what is missing.
     """
-    missing: Facts = {}
-    if "onnx" in formats:
+    formats, precisions, notes = list(wanted.formats), list(wanted.precisions), []
+    refusals: list[InputError] = []
+    if "onnx" in formats and "float32" in precisions:
         try:
             need("export", "onnx")
         except MissingToolError as error:
-            if set(formats) == {"onnx"}:
-                raise
-            missing["not written"] = f"ONNX: {error}"
-    return [name for name in formats if name != "onnx" or not missing], missing
+            formats.remove("onnx")
+            refusals.append(error)
+            notes.append(f"ONNX: {error}")
+    if "int8" in precisions and "c99" in formats:
+        try:
+            check_integer(bundle, wanted.activation_bits)
+        except InputError as error:
+            precisions.remove("int8")
+            refusals.append(error)
+            notes.append(f"int8: {error}")
+    if not formats or not precisions or (precisions == ["int8"] and "c99" not in formats):
+        raise refusals[-1]
+    possible = wanted.model_copy(update={"formats": tuple(formats), "precisions": tuple(precisions)})
+    return possible, {"not written": notes} if notes else {}
 
 
-def lower(bundle: Bundle, folder: Path, formats: Sequence[str], *, opset: int = 20) -> list[Path]:
+def lower(bundle: Bundle, folder: Path, plan: ExportSettings) -> list[Path]:
     """Write the artifacts of a bundle and their manifest, those of a variant into ``orderN/``.
 
     ``prove`` checks them.
+
+    Raises:
+        InputError: the plan asks for what cannot be written; ``writable`` finds that out beforehand.
     """
     from ssmith.export import c99, onnx
     from ssmith.export.manifest import write_manifest
@@ -189,13 +215,13 @@ def lower(bundle: Bundle, folder: Path, formats: Sequence[str], *, opset: int = 
 
     below: list[Path] = []
     for variant in bundle.variants:
-        below += lower(variant, variant_folder(folder, variant.order), formats, opset=opset)
+        below += lower(variant, variant_folder(folder, variant.order), plan)
     files: list[Path] = []
-    if "onnx" in formats:
-        files += onnx.lower(bundle, folder, opset=opset)
-    if "c99" in formats:
-        files += c99.lower(bundle, folder)
-    write_manifest(bundle, folder, files)
+    if "onnx" in plan.formats and "float32" in plan.precisions:
+        files += onnx.lower(bundle, folder, opset=plan.opset)
+    if "c99" in plan.formats:
+        files += c99.lower(bundle, folder, plan.precisions, plan.activation_bits)
+    write_manifest(bundle, folder, files, activation_bits=plan.activation_bits)
     return [*files, folder / MANIFEST, *below]
 
 
@@ -230,8 +256,11 @@ def require_equal(report: ParityReport) -> Facts:
             f" {first.case}: relative error {first.relative} above {first.tolerance} ({first.reason})"
         )
     skipped = sorted({f"{row.artifact}: {row.reason}" for row in report.rows if not row.ran})
-    worst = max((row.relative for row in ran if row.relative is not None), default=0.0)
+    rounded = [row for row in ran if row.predicted_snr_db is None]  # the others are int8 against float64
+    worst = max((row.relative for row in rounded if row.relative is not None), default=0.0)
     facts: Facts = {"checks passed": f"{len(ran)} of {len(ran)}", "largest relative error": f"{worst:.2g}"}
+    int8 = [row.snr_db for row in ran if row.predicted_snr_db is not None and row.snr_db is not None]
+    facts |= {"int8 signal to error": f"{min(int8):.1f} dB or more"} if int8 else {}
     return facts | ({"not run": skipped} if skipped else {})
 
 

@@ -72,8 +72,20 @@ def test_export_writes_c_and_says_what_onnx_needs(tmp_path):
     random_bundle(np.random.default_rng(0)).write(path)
     done = run(CLI, "export", str(path), "--out", str(folder), "--json")
     assert done.returncode == 0, done.stderr
-    assert "ssmith[export]" in json.loads(done.stdout)["not written"]
+    notes = json.loads(done.stdout)["not written"]
+    assert "ssmith[export]" in notes[0] and "ssmith quantize" in notes[1]
     assert (folder / "net.c").exists() and not list(folder.glob("*.onnx"))
+
+
+def test_a_bundle_becomes_ready_for_int8(tmp_path):
+    path, ready, folder = (tmp_path / name for name in ("net.ssm", "net-quantized.ssm", "artifacts"))
+    random_bundle(np.random.default_rng(0)).write(path)
+    done = run(CLI, "quantize", str(path), "--json")
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout)["signal to error, measured"].endswith("dB")
+    done = run(CLI, "export", str(ready), "--out", str(folder), "--precision", "int8", "--json")
+    assert done.returncode == 0, done.stderr
+    assert (folder / "net_int8.c").exists() and not (folder / "net.c").exists()
 
 
 def test_data_and_records_of_cuts_need_no_torch():

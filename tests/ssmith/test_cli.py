@@ -12,11 +12,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from ssmith.bundle import Bundle
 from tests.bundles import random_bundle
 from tests.killing import SHORT, results, run_arguments
 
-VERBS = ("new", "train", "freeze", "reduce", "export", "verify", "bench", "report", "run", "inspect",
-         "devices", "doctor", "recipes")  # fmt: skip
+VERBS = ("new", "train", "freeze", "reduce", "quantize", "export", "verify", "bench", "report", "run",
+         "inspect", "devices", "doctor", "recipes")  # fmt: skip
 SHORT_RUN = [part for pair in SHORT for part in ("--set", pair)]
 
 
@@ -77,7 +78,7 @@ def test_run_prints_one_json_document_and_writes_the_report(finished):
 
 
 def test_each_stage_can_be_called_on_the_run(finished):
-    for verb in ("freeze", "export", "verify", "bench", "report"):
+    for verb in ("freeze", "quantize", "export", "verify", "bench", "report"):
         done = ssmith(verb, str(finished), "--json")
         assert done.returncode == 0, done.stderr
         json.loads(done.stdout)
@@ -90,6 +91,39 @@ def test_inspect_tells_what_is_in_the_bundle(finished):
     text = ssmith("inspect", str(finished)).stdout
     assert facts["sha256"] in text
     assert "max |λ|" in text
+    assert facts["calibration"]["frames"] > 1_000 and "proven for every input" in text
+
+
+def test_a_run_tells_what_int8_costs(finished):
+    found = json.loads((finished / "quantization.json").read_text())
+    assert found["measured_snr_db"] > 20 and found["metric"] == "accuracy"
+    assert abs(found["metric_int8"] - found["metric_float"]) < 0.1
+    summary = json.loads((finished / "report.json").read_text())["summary"]
+    assert summary["int8_snr_db"] == found["measured_snr_db"]
+    rows = json.loads((finished / "parity.json").read_text())["rows"]
+    assert {"digits_int8.c", "digits_int8.ssmc"} < {row["artifact"] for row in rows}
+    measured = json.loads((finished / "measurements.json").read_text())["measurements"]
+    assert {(row["backend"], row["precision"]) for row in measured} == {
+        ("native", "float32"), ("native", "int8"), ("onnx", "float32"), ("reference", "float64")
+    }  # fmt: skip
+
+
+def test_quantize_a_bundle_with_data_and_export_what_was_asked_for(finished, tmp_path):
+    plain, ready = tmp_path / "plain.ssm", tmp_path / "ready.ssm"
+    Bundle.read(finished / "digits.ssm").without_calibration().write(plain)
+    folder = ["--out", str(tmp_path / "artifacts")]
+    refused(ssmith("export", str(plain), "--precision", "int8", *folder), "ssmith quantize")
+    for data in ("digits", str(finished)):
+        done = ssmith("quantize", str(plain), "--data", data, "--out", str(ready), "--json")
+        assert done.returncode == 0, done.stderr
+        facts = json.loads(done.stdout)
+        assert "validation sequences of digits" in facts["measured on"] and "accuracy" in facts
+        assert Bundle.read(ready).sha256 == Bundle.read(finished / "digits.ssm").sha256
+    done = ssmith("export", str(ready), "--precision", "int8", "--activation-bits", "8", *folder, "--json")
+    assert done.returncode == 0, done.stderr
+    files = json.loads((tmp_path / "artifacts" / "manifest.json").read_text())["files"]
+    models = {f["path"]: (f["precision"], f["activation_bits"]) for f in files if f["kind"] == "c-source"}
+    assert models == {"digits_int8.c": ("int8", 8)}
 
 
 def test_reduce_a_bundle_with_data_and_without(finished, tmp_path):
@@ -133,6 +167,7 @@ def test_an_artifact_of_another_model_is_refused(finished, tmp_path):
         (["reduce", "absent.ssm", "--orders", "4,x"], ["--orders 4,x", "whole numbers"]),
         (["reduce", "absent.ssm", "--order", "4"], ["cannot read bundle"]),
         (["export", "absent.ssm"], ["cannot read bundle"]),
+        (["quantize", "absent.ssm"], ["cannot read bundle"]),
         (["new", "--data", "absent.csv"], ["absent.csv"]),
         (["recipes", "absent"], ["cannot read recipe"]),
     ],
@@ -140,6 +175,17 @@ def test_an_artifact_of_another_model_is_refused(finished, tmp_path):
 def test_mistakes(arguments, words, tmp_path):
     runs = ["--runs", str(tmp_path)] if arguments[0] == "run" else []
     refused(ssmith(*arguments, *runs), *words)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_mistakes_about_precisions(finished, tmp_path):
+    bundle, out = str(finished / "digits.ssm"), ["--out", str(tmp_path / "artifacts")]
+    refused(ssmith("export", bundle, "--precision", "int4", *out), "write float32 or int8")
+    refused(ssmith("export", bundle, "--activation-bits", "12", *out), "16 bits", "8 bits")
+    refused(ssmith("quantize", bundle, "--out", str(tmp_path / "x.bin")), "end it in .ssm")
+    refused(ssmith("quantize", bundle, "--data", "flexjoint", "--out", str(tmp_path / "x.ssm")), "inputs")
+    refused(ssmith("export", str(finished), "--precision", "int8"), "--precision", "recipe")
+    refused(ssmith("quantize", str(finished), "--data", "digits"), "--data", "recipe")
     assert list(tmp_path.iterdir()) == []
 
 

@@ -15,11 +15,15 @@ from ssmith.compiler import find_compiler
 from ssmith.errors import InputError, MissingToolError
 from ssmith.export import c99
 from ssmith.export.manifest import write_manifest
+from ssmith.recipe import ExportSettings
 from ssmith.runtime import Session, oracle
 from ssmith.runtime.artifacts import read_manifest
+from ssmith.runtime.calibrate import calibrate
 from ssmith.runtime.reference import run
 from tests.bundles import kept_modes, random_bundle
 
+FLOAT = ExportSettings(precisions=("float32",))
+BOTH = ExportSettings()
 pytestmark = pytest.mark.usefixtures("library_cache")
 needs_compiler = pytest.mark.skipif(find_compiler() is None, reason="no C compiler")
 
@@ -35,7 +39,7 @@ def folder(bundle, tmp_path_factory):
     """A run's artifact folder, the bundle beside it."""
     place = tmp_path_factory.mktemp("run")
     bundle.write(place / "net.ssm")
-    stages.lower(bundle, place / "artifacts", ("onnx", "c99"))
+    stages.lower(bundle, place / "artifacts", FLOAT)
     return place / "artifacts"
 
 
@@ -57,7 +61,7 @@ def test_every_order_is_written_with_its_own_manifest_and_names(bundle, folder):
 
 
 def test_what_is_returned_is_what_lies_there(bundle, tmp_path):
-    files = stages.lower(bundle, tmp_path, ("c99",))
+    files = stages.lower(bundle, tmp_path, ExportSettings(formats=("c99",), precisions=("float32",)))
     assert sorted(files) == sorted(path for path in tmp_path.rglob("*") if path.is_file())
 
 
@@ -98,7 +102,9 @@ def test_a_stale_variant_is_refused(bundle, folder, tmp_path, short):
     shutil.copytree(folder, tmp_path / "artifacts")
     other = random_bundle(np.random.default_rng(9), orders=(6, 4), golden_frames=(30,))
     other = other.with_variants([kept_modes(other, 3)])
-    stages.lower(other.variant(3), tmp_path / "artifacts" / "order3", ("c99",))
+    stages.lower(
+        other.variant(3), tmp_path / "artifacts" / "order3", FLOAT.model_copy(update={"formats": ("c99",)})
+    )
     with pytest.raises(InputError, match="another model"):
         Session.open(tmp_path / "artifacts", order=3)
     with pytest.raises(InputError, match=r"order3/net_order3\.c was made from another model"):
@@ -157,12 +163,48 @@ def without_onnx(monkeypatch):
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None if name == "onnx" else real(name))
 
 
-def test_without_onnx_the_c_files_are_written_and_the_user_is_told(monkeypatch):
-    assert stages.writable(("onnx", "c99")) == (["onnx", "c99"], {})
+def test_without_onnx_the_c_files_are_written_and_the_user_is_told(bundle, monkeypatch):
+    assert stages.writable(bundle, FLOAT) == (FLOAT, {})
     without_onnx(monkeypatch)
-    formats, note = stages.writable(("onnx", "c99"))
-    assert formats == ["c99"]
-    assert "ssmith[export]" in note["not written"]
-    assert stages.writable(("c99",)) == (["c99"], {})
+    plan, note = stages.writable(bundle, FLOAT)
+    assert plan.formats == ("c99",)
+    assert "ssmith[export]" in note["not written"][0]
+    only_c = FLOAT.model_copy(update={"formats": ("c99",)})
+    assert stages.writable(bundle, only_c) == (only_c, {})
     with pytest.raises(MissingToolError, match=r"ssmith\[export\]"):
-        stages.writable(("onnx",))
+        stages.writable(bundle, FLOAT.model_copy(update={"formats": ("onnx",)}))
+
+
+def test_without_ranges_float32_is_written_and_the_user_is_told(bundle):
+    plan, note = stages.writable(bundle, BOTH)
+    assert (plan.formats, plan.precisions) == (("onnx", "c99"), ("float32",))
+    assert "int8" in note["not written"][0] and "ssmith quantize" in note["not written"][0]
+    with pytest.raises(InputError, match="ssmith quantize"):
+        stages.writable(bundle, BOTH.model_copy(update={"precisions": ("int8",)}))
+
+
+def test_nothing_at_all_to_write_is_refused(bundle, monkeypatch):
+    without_onnx(monkeypatch)
+    with pytest.raises(InputError):
+        stages.writable(bundle, ExportSettings(formats=("onnx",)))
+
+
+@needs_compiler
+def test_both_precisions_are_written_proved_and_opened(bundle, tmp_path, short):
+    ready = calibrate(bundle, [case.input for case in bundle.golden()])
+    assert stages.writable(ready, BOTH) == (BOTH, {})
+    files = stages.lower(ready, tmp_path, BOTH)
+    assert sorted(files) == sorted(path for path in tmp_path.rglob("*") if path.is_file())
+    report = stages.prove(tmp_path, ready)
+    assert report.passed, [row for row in report.rows if not row.passed]
+    exact = {"bits", "state", "steps", "pieces", "resumed"}
+    for name in ("net_int8", "net_order3_int8", "net_order2_int8"):
+        for form in ("c", "ssmc"):
+            rows = [row for row in report.rows if row.artifact == f"{name}.{form}"]
+            assert {row.case.split("/")[1] for row in rows} == exact
+            assert all(row.max_abs == row.tolerance == 0 for row in rows)
+    for order in (6, 3):
+        case = ready.variant(order).golden()[0]
+        session = Session.open(tmp_path, precision="int8", order=order)
+        error = session.process(case.input) - case.output
+        assert 0 < np.sqrt((error**2).mean()) < 0.02 * np.sqrt((case.output**2).mean())
