@@ -65,7 +65,7 @@ class Ledger:
         rule, largest = self.requant(key, factor, reach)
         bias = whole(f"the offset of the codes of {name}", codes.bias)
         self.prove(f"{name}.sum", largest + np.abs(codes.bias).astype(np.int64), INT32_MAX)
-        self.scales[f"{name}"] = codes.step
+        self.scales |= {name: codes.step, f"{name}.offset": codes.offset}
         return Quantize(rule, bias, codes.limit, self.bits)
 
     def prove(self, key: str, reach: Int64 | Sequence[int], limit: int = VECTOR_LIMIT) -> None:

@@ -205,8 +205,9 @@ class IntegerModel:
         states: layout of the state, in op order.
         proofs: largest magnitude that a value can reach, by ``OP.PART``: ``accumulator``,
             ``state``, ``output`` …; every one is below what its integer holds.
-        scales: real value of one code a channel, by ``OP.PART``: ``output``, ``codes``, ``state``,
-            ``state_codes``; nothing at run time reads it.
+        scales: real value of one code a channel, by ``OP.PART``: ``output`` of the ops that change the
+            scale, ``codes``, ``state``, ``state_codes``; and what code 0 means, ``codes.offset``
+            and ``state_codes.offset``; nothing at run time reads it.
     """
 
     name: str

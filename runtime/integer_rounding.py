@@ -34,7 +34,7 @@ def round_rows(matrix: Float64, covariance: Float64) -> tuple[Int8, Float64, Flo
     values, basis = np.linalg.eigh(covariance[np.ix_(order, order)])
     damped = np.maximum(values, 0.0) + _DAMPING * max(float(variance.mean()), 1e-30)
     inverse = (basis / damped) @ basis.T
-    spread = np.linalg.cholesky((inverse + inverse.T) / 2).T  # U
+    spread: Float64 = np.linalg.cholesky((inverse + inverse.T) / 2).T  # U
     full: Float64 = np.abs(matrix).max(1) / WEIGHT_LIMIT
     full[full == 0] = full[full > 0].min(initial=1.0)  # rows of zeros ask for nothing of their own
     chosen, scales, noise = np.zeros(matrix.shape), full, np.full(len(matrix), np.inf)

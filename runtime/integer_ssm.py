@@ -61,7 +61,7 @@ class SsmStep:
         offset = np.zeros(len(unit)) if drive_bias is None else drive_bias.astype(np.float64)
         reach = _state_reach(rows, offset, decay_gap(self.lam))
         ledger.prove(f"{name}.state", reach)
-        ledger.scales[f"{name}.state"] = unit
+        ledger.scales |= {f"{name}.state": unit, f"{name}.output": scale}
         states = ledger.quantize(
             f"{name}.state_codes",
             f"{name}.state",

@@ -69,6 +69,7 @@ class LinearStep:
         requant, reach = ledger.requant(f"{self.name}.accumulator", p.scale / scale, sums)
         bias = whole(f"the bias of {self.name}", (p.bias + self.bias) / scale)
         ledger.reach = reach + (0 if bias is None else np.abs(bias.astype(np.int64)))
+        ledger.scales[f"{self.name}.output"] = scale
         return LinearOp(self.name, codes, p.weight, requant, bias)
 
 
@@ -84,7 +85,9 @@ class EmbeddingStep:
     def finish(self, ledger: Ledger) -> EmbeddingOp:
         """See ``Step``."""
         largest = np.abs(self.table.astype(np.int64)).max(0)
-        factor = self.scale / ledger.scale(self.target)
+        scale = ledger.scale(self.target)
+        factor = self.scale / scale
+        ledger.scales[f"{self.name}.output"] = scale
         requant, ledger.reach = ledger.requant(f"{self.name}.accumulator", factor, largest)
         return EmbeddingOp(self.name, self.table, requant)
 
@@ -107,6 +110,7 @@ class AffineStep:
         requant, reach = ledger.requant(f"{self.name}.input", factor, ledger.reach)
         bias = whole(f"the shift of {self.name}", self.shift / scale)
         ledger.reach = reach + (0 if bias is None else np.abs(bias.astype(np.int64)))
+        ledger.scales[f"{self.name}.output"] = scale
         return AffineOp(self.name, requant, bias)
 
 
@@ -133,6 +137,7 @@ class LayerNormStep:
         requant, reach = ledger.requant(f"{self.name}.normal", factor, unit)
         bias = np.rint(self.shift / scale)
         ledger.reach = reach + np.abs(bias).astype(np.int64)
+        ledger.scales[f"{self.name}.output"] = scale
         return LayerNormOp(self.name, mean_shift, mean_factor, eps, requant, bias.astype(np.int32))
 
 

@@ -18,7 +18,7 @@ from ssmith.quant import CODE_LIMITS, PREFIX
 from ssmith.runtime.integer_model import Float64, Int8
 from ssmith.runtime.integer_rounding import round_rows
 
-HEADROOM = {16: 2.0, 8: 1.0}  # codes cover this much more than calibration saw
+HEADROOM = {16: 4.0, 8: 1.25}  # codes cover this much more than calibration saw
 ALPHAS = (0.0, 0.25, 0.5, 0.75, 1.0)
 _FAR = 4  # 16-bit codes are centred on 0 unless that makes them this much wider
 _NARROWEST = 1 / 256  # of the widest channel: below that, a channel gains nothing from finer steps
