@@ -37,6 +37,15 @@
 
 #define SSM_INTEGER_VERSION 1
 
+/* SSM_GLUE: what is done to each element between two matrix products. On hosts it becomes part of its
+   caller, compiled for the sizes of the model; elsewhere, and where it is picked at run time, it stands
+   once. */
+#if defined(__GNUC__) && (defined(__x86_64__) || defined(__aarch64__)) && !SSM_DISPATCH
+#define SSM_GLUE SSM_INLINE
+#else
+#define SSM_GLUE SSM_KERNEL
+#endif
+
 /* for loops that are only fast when they are gone */
 #if defined(__clang__)
 #define SSM_UNROLL _Pragma("clang loop unroll(full)")
@@ -56,10 +65,10 @@
 
 /* q = clamp(R(v << s, m) + b, -limit, limit); the codes K..Kp-1 of a frame become 0.
    v (T, K), m (K), b (K) or NULL, q (T, Kp); 0 < limit <= 127 (a8) or 32767 (a16), 1 <= s <= 30. */
-SSM_KERNEL void ssm_quantize_a8(const int32_t *SSM_RESTRICT v, const int32_t *SSM_RESTRICT m,
+SSM_GLUE void ssm_quantize_a8(const int32_t *SSM_RESTRICT v, const int32_t *SSM_RESTRICT m,
                                 const int32_t *SSM_RESTRICT b, int8_t *SSM_RESTRICT q,
                                 int32_t limit, uint32_t s, size_t T, size_t K);
-SSM_KERNEL void ssm_quantize_a16(const int32_t *SSM_RESTRICT v, const int32_t *SSM_RESTRICT m,
+SSM_GLUE void ssm_quantize_a16(const int32_t *SSM_RESTRICT v, const int32_t *SSM_RESTRICT m,
                                  const int32_t *SSM_RESTRICT b, int16_t *SSM_RESTRICT q,
                                  int32_t limit, uint32_t s, size_t T, size_t K);
 
@@ -72,13 +81,13 @@ SSM_KERNEL void ssm_dot_a16(const int16_t *SSM_RESTRICT q, const int8_t *SSM_RES
                             int32_t *SSM_RESTRICT y, size_t T, size_t K, size_t M);
 
 /* v = R(v << s, m) + b.  v (T, M), m (M), b (M) or NULL, 1 <= s <= 30. */
-SSM_KERNEL void ssm_requant(int32_t *SSM_RESTRICT v, const int32_t *SSM_RESTRICT m,
+SSM_GLUE void ssm_requant(int32_t *SSM_RESTRICT v, const int32_t *SSM_RESTRICT m,
                             const int32_t *SSM_RESTRICT b, uint32_t s, size_t T, size_t M);
 
 /* v = v + R(q << s, m).  v (T, H), q (T, Hp), m (H), 1 <= s <= 30. */
-SSM_KERNEL void ssm_ifeedthrough_a8(int32_t *SSM_RESTRICT v, const int8_t *SSM_RESTRICT q,
+SSM_GLUE void ssm_ifeedthrough_a8(int32_t *SSM_RESTRICT v, const int8_t *SSM_RESTRICT q,
                                     const int32_t *SSM_RESTRICT m, uint32_t s, size_t T, size_t H);
-SSM_KERNEL void ssm_ifeedthrough_a16(int32_t *SSM_RESTRICT v, const int16_t *SSM_RESTRICT q,
+SSM_GLUE void ssm_ifeedthrough_a16(int32_t *SSM_RESTRICT v, const int16_t *SSM_RESTRICT q,
                                      const int32_t *SSM_RESTRICT m, uint32_t s, size_t T, size_t H);
 
 /* ---- state ---------------------------------------------------------------------------------- */
@@ -87,32 +96,32 @@ SSM_KERNEL void ssm_ifeedthrough_a16(int32_t *SSM_RESTRICT v, const int16_t *SSM
    frame by frame; each frame's state replaces its d.
    x (2N), l (2, N), d (T, 2N), all planar: N real parts, then N imaginary parts.
    l in Q31 (_l32), or its upper halves in Q15 (_l16). */
-SSM_KERNEL void ssm_rotate_l16(int32_t *SSM_RESTRICT x, const int16_t *SSM_RESTRICT l,
+SSM_GLUE void ssm_rotate_l16(int32_t *SSM_RESTRICT x, const int16_t *SSM_RESTRICT l,
                                int32_t *SSM_RESTRICT d, size_t T, size_t N);
-SSM_KERNEL void ssm_rotate_l32(int32_t *SSM_RESTRICT x, const int32_t *SSM_RESTRICT l,
+SSM_GLUE void ssm_rotate_l32(int32_t *SSM_RESTRICT x, const int32_t *SSM_RESTRICT l,
                                int32_t *SSM_RESTRICT d, size_t T, size_t N);
 
 /* ---- element by element --------------------------------------------------------------------- */
 
 /* v = c << k.  c (n), v (n). */
-SSM_KERNEL void ssm_iinput(const int16_t *SSM_RESTRICT c, int32_t *SSM_RESTRICT v, uint32_t k,
+SSM_GLUE void ssm_iinput(const int16_t *SSM_RESTRICT c, int32_t *SSM_RESTRICT v, uint32_t k,
                            size_t n);
 
 /* v = GELU(v), one code is (5/32) / 2^p, 1 <= p <= 25.  v (n). */
-SSM_KERNEL void ssm_igelu(int32_t *v, uint32_t p, size_t n);
+SSM_GLUE void ssm_igelu(int32_t *v, uint32_t p, size_t n);
 
 /* y = R(v_value << 2, sigmoid(v_gate)); one code of v_gate is (1/3) / 2^p, 1 <= p <= 25.
    v (T, 2H): H values, |v| < 2^29, then H gates; y (T, H). */
-SSM_KERNEL void ssm_igate(const int32_t *SSM_RESTRICT v, int32_t *SSM_RESTRICT y, uint32_t p,
+SSM_GLUE void ssm_igate(const int32_t *SSM_RESTRICT v, int32_t *SSM_RESTRICT y, uint32_t p,
                           size_t T, size_t H);
 
 /* y = R(w[index] << s, m), index = clamp(c, 0, V - 1).  c (T), w (V, H), m (H), y (T, H). */
-SSM_KERNEL void ssm_iembedding(const int16_t *SSM_RESTRICT c, const int8_t *SSM_RESTRICT w,
+SSM_GLUE void ssm_iembedding(const int16_t *SSM_RESTRICT c, const int8_t *SSM_RESTRICT w,
                                const int32_t *SSM_RESTRICT m, int32_t *SSM_RESTRICT y, uint32_t s,
                                size_t T, size_t V, size_t H);
 
 /* v = v + u.  v (n), u (n). */
-SSM_KERNEL void ssm_iadd(int32_t *SSM_RESTRICT v, const int32_t *SSM_RESTRICT u, size_t n);
+SSM_GLUE void ssm_iadd(int32_t *SSM_RESTRICT v, const int32_t *SSM_RESTRICT u, size_t n);
 
 /* ---- normalisation and pooling: exact definitions, line by line, beside the code ------------------ */
 

@@ -108,10 +108,12 @@ static inline ssm_avx512_t ssm_avx512_sar(ssm_avx512_t a, uint32_t s)
 static inline ssm_avx512_t ssm_avx512_mulr(ssm_avx512_t a, ssm_avx512_t b)
 {
     const ssm_avx512_t half = _mm512_set1_epi64((long long)1 << 31);
+    const ssm_avx512_t upper =
+        _mm512_setr_epi32(1, 17, 3, 19, 5, 21, 7, 23, 9, 25, 11, 27, 13, 29, 15, 31);
     const ssm_avx512_t even = _mm512_add_epi64(_mm512_mul_epi32(a, b), half);
     const ssm_avx512_t odd = _mm512_add_epi64(
         _mm512_mul_epi32(_mm512_srli_epi64(a, 32), _mm512_srli_epi64(b, 32)), half);
-    return _mm512_mask_blend_epi32(0xaaaa, _mm512_srli_epi64(even, 32), odd);
+    return _mm512_permutex2var_epi32(even, upper, odd);
 }
 
 static inline ssm_avx512_t ssm_avx512_scale(ssm_avx512_t a, uint32_t s, ssm_avx512_t b)
@@ -143,7 +145,9 @@ typedef __m512i ssm_avx512_sum_t, ssm_avx512_a8_t, ssm_avx512_weights_a8_t;
 /* n codes, then zeros, four times */
 static inline ssm_avx512_a8_t ssm_avx512_codes_a8(const int8_t *q, size_t n)
 {
-    return _mm512_broadcast_i32x4(_mm_maskz_loadu_epi8(ssm_avx512_first(n), q));
+    const __m128i *all = (const __m128i *)(const void *)q;
+    return _mm512_broadcast_i32x4(n == 16 ? _mm_loadu_si128(all)
+                                          : _mm_maskz_loadu_epi8(ssm_avx512_first(n), q));
 }
 
 /* Weights plus 128, as vpdpbusd multiplies unsigned by signed; `start` takes 128 times the codes off. */
@@ -192,8 +196,12 @@ SSM_INLINE void ssm_avx512_fold_a8(int32_t *y, const ssm_avx512_sum_t *s, size_t
 {
     const __m512i order = _mm512_setr_epi32(0, 4, 8, 12, 1, 5, 9, 13, 2, 6, 10, 14, 3, 7, 11, 15);
     const size_t step = R > 1;
-    const __m512i a = ssm_avx512_quarters(s[0], s[step], s[2 * step], s[3 * step]);
-    ssm_avx512_put(y, _mm512_permutexvar_epi32(order, a), R == 4 ? 16 : rows, more);
+    size_t r;
+    SSM_UNROLL for (r = 0; r < R; r += 4) {
+        const __m512i a =
+            ssm_avx512_quarters(s[r], s[r + step], s[r + 2 * step], s[r + 3 * step]);
+        ssm_avx512_put(y + 4 * r, _mm512_permutexvar_epi32(order, a), R > 1 ? 16 : rows, more);
+    }
 }
 
 /* ---- 16-bit codes: two rows a register, eight partial sums each ---------------------------------- */
@@ -207,7 +215,9 @@ typedef __m512i ssm_avx512_a16_t, ssm_avx512_weights_a16_t;
 /* n codes, then zeros, twice */
 static inline ssm_avx512_a16_t ssm_avx512_codes_a16(const int16_t *q, size_t n)
 {
-    return _mm512_broadcast_i64x4(_mm256_maskz_loadu_epi16(ssm_avx512_first(n), q));
+    const __m256i *all = (const __m256i *)(const void *)q;
+    return _mm512_broadcast_i64x4(n == 16 ? _mm256_loadu_si256(all)
+                                          : _mm256_maskz_loadu_epi16(ssm_avx512_first(n), q));
 }
 
 static inline ssm_avx512_weights_a16_t ssm_avx512_weights_a16(const int8_t *w, size_t n, size_t rows)

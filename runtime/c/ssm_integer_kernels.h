@@ -81,9 +81,9 @@ static inline SSM_V(t) SSM_V(sigmoid)(SSM_V(t) v, uint32_t p)
 
 /* ---- kernels -------------------------------------------------------------------------------- */
 
-SSM_KERNEL void SSM_I(quantize_a8)(const int32_t *SSM_RESTRICT v, const int32_t *SSM_RESTRICT m,
-                                   const int32_t *SSM_RESTRICT b, int8_t *SSM_RESTRICT q,
-                                   int32_t limit, uint32_t s, size_t T, size_t K)
+SSM_GLUE void SSM_I(quantize_a8)(const int32_t *SSM_RESTRICT v, const int32_t *SSM_RESTRICT m,
+                                 const int32_t *SSM_RESTRICT b, int8_t *SSM_RESTRICT q,
+                                 int32_t limit, uint32_t s, size_t T, size_t K)
 {
     const size_t pad = (0 - K) & 3;
     for (; T > 0; T--, v += K, q += K + pad) {
@@ -93,9 +93,9 @@ SSM_KERNEL void SSM_I(quantize_a8)(const int32_t *SSM_RESTRICT v, const int32_t 
     }
 }
 
-SSM_KERNEL void SSM_I(quantize_a16)(const int32_t *SSM_RESTRICT v, const int32_t *SSM_RESTRICT m,
-                                    const int32_t *SSM_RESTRICT b, int16_t *SSM_RESTRICT q,
-                                    int32_t limit, uint32_t s, size_t T, size_t K)
+SSM_GLUE void SSM_I(quantize_a16)(const int32_t *SSM_RESTRICT v, const int32_t *SSM_RESTRICT m,
+                                  const int32_t *SSM_RESTRICT b, int16_t *SSM_RESTRICT q,
+                                  int32_t limit, uint32_t s, size_t T, size_t K)
 {
     const size_t pad = (0 - K) & 3;
     for (; T > 0; T--, v += K, q += K + pad) {
@@ -105,17 +105,17 @@ SSM_KERNEL void SSM_I(quantize_a16)(const int32_t *SSM_RESTRICT v, const int32_t
     }
 }
 
-SSM_KERNEL void SSM_I(requant)(int32_t *SSM_RESTRICT v, const int32_t *SSM_RESTRICT m,
-                               const int32_t *SSM_RESTRICT b, uint32_t s, size_t T, size_t M)
+SSM_GLUE void SSM_I(requant)(int32_t *SSM_RESTRICT v, const int32_t *SSM_RESTRICT m,
+                             const int32_t *SSM_RESTRICT b, uint32_t s, size_t T, size_t M)
 {
     for (; T > 0; T--, v += M)
         SSM_EACH(M, SSM_V(store)(v + i, SSM_V(requant)(SSM_V(load)(v + i, k), m + i,
                                                        b != NULL ? b + i : NULL, s, k), k));
 }
 
-SSM_KERNEL void SSM_I(ifeedthrough_a8)(int32_t *SSM_RESTRICT v, const int8_t *SSM_RESTRICT q,
-                                       const int32_t *SSM_RESTRICT m, uint32_t s, size_t T,
-                                       size_t H)
+SSM_GLUE void SSM_I(ifeedthrough_a8)(int32_t *SSM_RESTRICT v, const int8_t *SSM_RESTRICT q,
+                                     const int32_t *SSM_RESTRICT m, uint32_t s, size_t T,
+                                     size_t H)
 {
     for (; T > 0; T--, v += H, q += H + ((0 - H) & 3))
         SSM_EACH(H, SSM_V(store)(v + i, SSM_V(add)(SSM_V(load)(v + i, k),
@@ -123,9 +123,9 @@ SSM_KERNEL void SSM_I(ifeedthrough_a8)(int32_t *SSM_RESTRICT v, const int8_t *SS
                                                                 SSM_V(load)(m + i, k))), k));
 }
 
-SSM_KERNEL void SSM_I(ifeedthrough_a16)(int32_t *SSM_RESTRICT v, const int16_t *SSM_RESTRICT q,
-                                        const int32_t *SSM_RESTRICT m, uint32_t s, size_t T,
-                                        size_t H)
+SSM_GLUE void SSM_I(ifeedthrough_a16)(int32_t *SSM_RESTRICT v, const int16_t *SSM_RESTRICT q,
+                                      const int32_t *SSM_RESTRICT m, uint32_t s, size_t T,
+                                      size_t H)
 {
     for (; T > 0; T--, v += H, q += H + ((0 - H) & 3))
         SSM_EACH(H, SSM_V(store)(v + i, SSM_V(add)(SSM_V(load)(v + i, k),
@@ -133,8 +133,8 @@ SSM_KERNEL void SSM_I(ifeedthrough_a16)(int32_t *SSM_RESTRICT v, const int16_t *
                                                                 SSM_V(load)(m + i, k))), k));
 }
 
-SSM_KERNEL void SSM_I(rotate_l16)(int32_t *SSM_RESTRICT x, const int16_t *SSM_RESTRICT l,
-                                  int32_t *SSM_RESTRICT d, size_t T, size_t N)
+SSM_GLUE void SSM_I(rotate_l16)(int32_t *SSM_RESTRICT x, const int16_t *SSM_RESTRICT l,
+                                int32_t *SSM_RESTRICT d, size_t T, size_t N)
 {
     for (; T > 0; T--, d += 2 * N)
         SSM_EACH(N, SSM_V(rotate)(x + i, x + N + i, SSM_V(shl)(SSM_V(load16)(l + i, k), 16),
@@ -142,27 +142,27 @@ SSM_KERNEL void SSM_I(rotate_l16)(int32_t *SSM_RESTRICT x, const int16_t *SSM_RE
                                   k));
 }
 
-SSM_KERNEL void SSM_I(rotate_l32)(int32_t *SSM_RESTRICT x, const int32_t *SSM_RESTRICT l,
-                                  int32_t *SSM_RESTRICT d, size_t T, size_t N)
+SSM_GLUE void SSM_I(rotate_l32)(int32_t *SSM_RESTRICT x, const int32_t *SSM_RESTRICT l,
+                                int32_t *SSM_RESTRICT d, size_t T, size_t N)
 {
     for (; T > 0; T--, d += 2 * N)
         SSM_EACH(N, SSM_V(rotate)(x + i, x + N + i, SSM_V(load)(l + i, k),
                                   SSM_V(load)(l + N + i, k), d + i, d + N + i, k));
 }
 
-SSM_KERNEL void SSM_I(iinput)(const int16_t *SSM_RESTRICT c, int32_t *SSM_RESTRICT v, uint32_t shift,
-                              size_t n)
+SSM_GLUE void SSM_I(iinput)(const int16_t *SSM_RESTRICT c, int32_t *SSM_RESTRICT v, uint32_t shift,
+                            size_t n)
 {
     SSM_EACH(n, SSM_V(store)(v + i, SSM_V(shl)(SSM_V(load16)(c + i, k), shift), k));
 }
 
-SSM_KERNEL void SSM_I(igelu)(int32_t *v, uint32_t p, size_t n)
+SSM_GLUE void SSM_I(igelu)(int32_t *v, uint32_t p, size_t n)
 {
     SSM_EACH(n, SSM_V(gelu)(v + i, p, k));
 }
 
-SSM_KERNEL void SSM_I(igate)(const int32_t *SSM_RESTRICT v, int32_t *SSM_RESTRICT y, uint32_t p,
-                             size_t T, size_t H)
+SSM_GLUE void SSM_I(igate)(const int32_t *SSM_RESTRICT v, int32_t *SSM_RESTRICT y, uint32_t p,
+                           size_t T, size_t H)
 {
     for (; T > 0; T--, v += 2 * H, y += H)
         SSM_EACH(H, SSM_V(store)(y + i, SSM_V(scale)(SSM_V(load)(v + i, k), 2,
@@ -170,9 +170,9 @@ SSM_KERNEL void SSM_I(igate)(const int32_t *SSM_RESTRICT v, int32_t *SSM_RESTRIC
                                  k));
 }
 
-SSM_KERNEL void SSM_I(iembedding)(const int16_t *SSM_RESTRICT c, const int8_t *SSM_RESTRICT w,
-                                  const int32_t *SSM_RESTRICT m, int32_t *SSM_RESTRICT y, uint32_t s,
-                                  size_t T, size_t V, size_t H)
+SSM_GLUE void SSM_I(iembedding)(const int16_t *SSM_RESTRICT c, const int8_t *SSM_RESTRICT w,
+                                const int32_t *SSM_RESTRICT m, int32_t *SSM_RESTRICT y, uint32_t s,
+                                size_t T, size_t V, size_t H)
 {
     for (; T > 0; T--, c++, y += H) {
         const int32_t last = (int32_t)V - 1;
@@ -183,7 +183,7 @@ SSM_KERNEL void SSM_I(iembedding)(const int16_t *SSM_RESTRICT c, const int8_t *S
     }
 }
 
-SSM_KERNEL void SSM_I(iadd)(int32_t *SSM_RESTRICT v, const int32_t *SSM_RESTRICT u, size_t n)
+SSM_GLUE void SSM_I(iadd)(int32_t *SSM_RESTRICT v, const int32_t *SSM_RESTRICT u, size_t n)
 {
     SSM_EACH(n, SSM_V(store)(v + i, SSM_V(add)(SSM_V(load)(v + i, k), SSM_V(load)(u + i, k)), k));
 }

@@ -9,10 +9,17 @@
         ssm_##name arguments;                                                                      \
     }
 
-void find_level(void);
-void find_level(void)
+/* Use the vector unit of this level, or the best one below it that the processor has. */
+void set_level(int level);
+void set_level(int level)
 {
     ssm_find_level();
+#if SSM_DISPATCH
+    if (ssm_level_found > level)
+        ssm_level_found = level;
+#else
+    (void)level;
+#endif
 }
 
 EXPORT(quantize_a8,
