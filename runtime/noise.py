@@ -1,6 +1,6 @@
 r"""What quantisation does to the outputs, predicted before any integer is computed.
 
-Five sources, each a small disturbance of the float64 model on its golden inputs:
+Five sources, each a small disturbance of the float64 model on given inputs:
 
 - **weights**: the int8 matrices in place of the exact ones, with the bias that takes back their mean error;
 - **poles**: λ as rounded;
@@ -17,7 +17,7 @@ Five sources, each a small disturbance of the float64 model on its golden inputs
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 import numpy as np
@@ -35,20 +35,27 @@ _SYNTHETIC = 500  # frames of white input where a bundle holds no golden inputs
 _ROUNDINGS = 3 / 12  # variance a frame and real component: the drive and two products
 
 
-def predicted_snr_db(bundle: Bundle, model: IntegerModel, sources: tuple[str, ...] = SOURCES) -> float:
+def predicted_snr_db(
+    bundle: Bundle,
+    model: IntegerModel,
+    sources: tuple[str, ...] = SOURCES,
+    inputs: Iterable[NDArray[Any]] | None = None,
+) -> float:
     """Signal to error of the integer model's outputs in dB, all outputs and frames together.
 
     Args:
         bundle: calibrated.
         model: its integer form.
         sources: which of ``SOURCES`` to count.
+        inputs: what the model is fed, each (T, U); None: the golden inputs.
 
     Returns:
-        10 log10(Σ y² / Σ e²) on the golden inputs; infinite where nothing disturbs.
+        10 log10(Σ y² / Σ e²); infinite where nothing disturbs.
     """
     rng = np.random.default_rng(0)
     signal = error = 0.0
-    for block in _inputs(bundle, model):
+    for given in _inputs(bundle, model) if inputs is None else inputs:
+        block = given.astype(np.float64)
         exact, _ = run(bundle.meta.ops, bundle.tensors, block)
         disturbed = _disturbed(bundle, model, block, sources, rng)
         signal += float((exact**2).sum())
@@ -74,20 +81,18 @@ def state_variance(op: SsmOp, unit: Float64, reads: Float64) -> Float64:
 
 def _inputs(bundle: Bundle, model: IntegerModel) -> Iterator[Float64]:
     """The golden inputs, or white noise in the calibrated range of a bundle without."""
-    cases = bundle.golden()
-    for case in cases:
+    for case in bundle.golden():
         yield case.input.astype(np.float64)
-    if not cases:
-        low, high, mean = bundle.tensors[f"{PREFIX}input"].astype(np.float64)
-        if isinstance(model.ops[0], EmbeddingOp):
-            yield (
-                np.random.default_rng(0).integers(low.astype(int), high.astype(int) + 1, (_SYNTHETIC, 1))
-                * 1.0
-            )
-        else:
-            noise: Float64 = np.random.default_rng(0).standard_normal((_SYNTHETIC, len(mean)))
-            frames: Float64 = np.clip(mean + noise * (high - low) / 6, low, high)
-            yield frames
+    if bundle.golden():
+        return
+    rng = np.random.default_rng(0)
+    low, high, mean = bundle.tensors[f"{PREFIX}input"].astype(np.float64)
+    if isinstance(model.ops[0], EmbeddingOp):
+        yield rng.integers(int(low[0]), int(high[0]) + 1, (_SYNTHETIC, 1)).astype(np.float64)
+    else:
+        noise = rng.standard_normal((_SYNTHETIC, len(mean)))
+        frames: Float64 = np.clip(mean + noise * (high - low) / 6, low, high)
+        yield frames
 
 
 def _disturbed(
