@@ -7,12 +7,70 @@
 #include "ssm.h"
 
 #include "ssm_file.h"
+#ifndef SSM_NO_FLOAT32
 #include "ssm_run_float.h"
+#endif
+#ifndef SSM_NO_INT8
 #include "ssm_run_integer.h"
+#endif
 
 #if SSM_BLOCK < 1
 #error "SSM_BLOCK must be at least 1"
 #endif
+
+/* ---- what differs from precision to precision ------------------------------------------------- */
+
+static int walk(ssm_t *m, uint64_t n)
+{
+    switch (m->precision) {
+#ifndef SSM_NO_FLOAT32
+    case SSM_FLOAT32:
+        return float_walk(m, n);
+#endif
+#ifndef SSM_NO_INT8
+    case SSM_INT8:
+        return integer_walk(m, n);
+#endif
+    default:
+        return SSM_E_FORMAT;
+    }
+}
+
+/* Past walk() the precision is one that is there, so what remains is the last one. */
+static void block(ssm_t *m, const float *in, float *out, size_t T)
+{
+#ifndef SSM_NO_FLOAT32
+    if (m->precision == SSM_FLOAT32) {
+        float_block(m, in, out, T);
+        return;
+    }
+#endif
+#ifndef SSM_NO_INT8
+    integer_block(m, in, out, T);
+#endif
+}
+
+static int all_finite(const float *x, size_t n)
+{
+#ifndef SSM_NO_FLOAT32
+    return ssm_all_finite(x, n);
+#else
+    return ssm_ifinite(x, n);
+#endif
+}
+
+static int states_fit(const ssm_t *m, const unsigned char *p)
+{
+#ifndef SSM_NO_FLOAT32
+    if (m->precision == SSM_FLOAT32)
+        return float_states_fit(m, p);
+#endif
+#ifndef SSM_NO_INT8
+    return integer_states_fit(m, p);
+#else
+    return 0;
+#endif
+}
 
 /* ---- opening ---------------------------------------------------------------------------------- */
 
@@ -63,9 +121,7 @@ static int parse(ssm_t *m, const void *bytes, size_t n)
         m->outputs == 0 || m->outputs > MAX_DIM ||
         !inside(m->ops_at, (uint64_t)m->ops * (sizeof(op_t) / 4), n) || !signals_fit(m, n))
         return SSM_E_DAMAGED;
-    if (m->precision == SSM_INT8)
-        return integer_walk(m, n);
-    return m->precision == SSM_FLOAT32 ? float_walk(m, n) : SSM_E_DAMAGED;
+    return walk(m, n);
 }
 
 size_t ssm_memory_bytes(const void *bytes, size_t n)
@@ -119,14 +175,11 @@ int ssm_process(ssm_t *m, const float *in, float *out, uint32_t frames)
         return SSM_E_NULL;
     if (in == out && frames > 1 && m->outputs > m->inputs)
         return SSM_E_ALIAS;
-    if (!ssm_all_finite(in, (size_t)frames * m->inputs))
+    if (!all_finite(in, (size_t)frames * m->inputs))
         return SSM_E_NONFINITE;
     while (frames > 0) {
         const uint32_t T = frames < SSM_BLOCK ? frames : SSM_BLOCK;
-        if (m->precision == SSM_INT8)
-            integer_block(m, in, out, T);
-        else
-            float_block(m, in, out, T);
+        block(m, in, out, T);
         in += (size_t)T * m->inputs;
         out += (size_t)T * m->outputs;
         frames -= T;
@@ -154,7 +207,9 @@ int ssm_process_codes(ssm_t *m, const int16_t *in, int32_t *out, uint32_t frames
         return SSM_E_ALIAS;
     while (frames > 0) {
         const uint32_t T = frames < SSM_BLOCK ? frames : SSM_BLOCK;
+#ifndef SSM_NO_INT8
         integer_block_codes(m, in, out, T);
+#endif
         in += (size_t)T * m->inputs;
         out += (size_t)T * m->outputs;
         frames -= T;
@@ -202,10 +257,7 @@ int ssm_state_set(ssm_t *m, const void *blob, size_t bytes)
     if (bytes != m->state_bytes)
         return SSM_E_STATE;
     blob_header(m, header);
-    if (memcmp(p, header, sizeof header) != 0)
-        return SSM_E_STATE;
-    if (m->precision == SSM_INT8 ? !integer_states_fit(m, p + sizeof header)
-                                 : !float_states_fit(m, p + sizeof header))
+    if (memcmp(p, header, sizeof header) != 0 || !states_fit(m, p + sizeof header))
         return SSM_E_STATE;
     memcpy(m->state, p + sizeof header, bytes - sizeof header);
     return SSM_OK;

@@ -5,6 +5,7 @@
    The bytes of the file stay where they are (flash, a mapped file, an array); the caller owns them
    and the working memory, and keeps both unchanged while the model is open. No malloc, no libm.
    Build: cc -std=c99 -O3 -ffp-contract=off -c ssm.c
+   -DSSM_NO_FLOAT32 or -DSSM_NO_INT8 leaves one precision out, where flash is small.
 
        static float memory[...];                      // ssm_memory_bytes() says how many bytes
        ssm_t model;
