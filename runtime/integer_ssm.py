@@ -27,7 +27,8 @@ from ssmith.runtime.integer_scales import Ids, Scales
 from ssmith.runtime.integer_weights import Product, Seen, make_product
 
 ROUNDING = math.sqrt(2) + math.sqrt(0.5)  # codes a frame, of a complex state
-_MARGIN = 1.0 + 1e-5  # multipliers are rounded after the scale is chosen
+_MARGIN = 1.0 + 1e-5  # factors that come later are rounded too
+_DRIVE_ROUNDING = 1.1  # codes a frame: what rounding the drive's multiplier and bias may add
 _POLE_UNIT = 31
 
 
@@ -163,7 +164,7 @@ def _state_unit(name: str, into: Product, gap: Float64) -> Float64:
     """Real value of one code of each mode's state, so that it stays below 2^30 codes; (N)."""
     rows = into.scale[:, None] * into.weight * into.codes.limit
     real = _complex_sums(rows, into.bias) / gap
-    room = VECTOR_LIMIT - ROUNDING / gap * _MARGIN - 4
+    room = VECTOR_LIMIT - (ROUNDING + _DRIVE_ROUNDING) / gap * _MARGIN - 4
     if (room < VECTOR_LIMIT / 2).any():
         worst = float(gap.min())
         raise InputError(
