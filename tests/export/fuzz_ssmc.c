@@ -56,11 +56,15 @@ static int try_open(unsigned char *bytes, size_t n)
     if (status == SSM_OK) {
         size_t in_n = 5 * (size_t)model.inputs, out_n = 5 * (size_t)model.outputs;
         float *in = calloc(in_n, sizeof *in), *out = calloc(out_n, sizeof *out);
+        int16_t *codes = calloc(in_n, sizeof *codes);
+        int32_t *values = calloc(out_n, sizeof *values);
         unsigned char *state = malloc(model.state_bytes);
         ssm_signal_t signal;
         uint32_t s;
-        PROMISE(in != NULL && out != NULL && state != NULL);
+        PROMISE(in != NULL && out != NULL && codes != NULL && values != NULL && state != NULL);
         PROMISE(ssm_process(&model, in, out, 5) == SSM_OK);
+        PROMISE(ssm_process_codes(&model, codes, values, 5) ==
+                (model.precision == SSM_INT8 ? SSM_OK : SSM_E_FORMAT));
         PROMISE(ssm_state_get(&model, state, model.state_bytes) == SSM_OK);
         ssm_state_set(&model, state, model.state_bytes); /* its own weights may have made it NaN */
         for (s = 0; s < model.inputs + model.outputs; s++) {
@@ -68,7 +72,7 @@ static int try_open(unsigned char *bytes, size_t n)
             text += strlen(signal.name) + strlen(signal.unit);
         }
         PROMISE(ssm_signal(&model, s, &signal) == SSM_E_NAMES);
-        free(in), free(out), free(state);
+        free(in), free(out), free(codes), free(values), free(state);
         opened++;
     } else {
         PROMISE(ssm_step(&model, NULL, NULL) == SSM_E_INIT);
