@@ -34,10 +34,8 @@
 #if defined(SSM_FMA)
 #if defined(__GNUC__) && defined(__x86_64__)
 #include <immintrin.h>
-#elif defined(__aarch64__)
+#elif defined(__ARM_NEON)
 #include <arm_neon.h>
-#elif defined(__ARM_FEATURE_MVE) && (__ARM_FEATURE_MVE & 2)
-#include <arm_mve.h>
 #endif
 #endif
 
@@ -178,6 +176,14 @@ SSM_INLINE void ssm_embedding(const float *SSM_RESTRICT x, const float *SSM_REST
         memcpy(y + t * H, w + (size_t)index * H, H * sizeof *y);
     }
 }
+
+#if SSM_HELIUM
+#include "ssm_helium.h"
+#elif SSM_CORTEX_M
+#include "ssm_cortex_m.h"
+#elif SSM_NEON_FMA
+#include "ssm_neon.h"
+#endif
 
 /* ---- the kernels ---------------------------------------------------------------------------- */
 

@@ -17,8 +17,7 @@
 #define SSM_LANES 16
 #elif SSM_LEVEL == 1 || (defined(__AVX__) && !defined(SSM_NARROW_STACK))
 #define SSM_LANES 8
-#elif defined(__SSE2__) || defined(__ARM_NEON) || defined(__wasm_simd128__) || \
-    (defined(__ARM_FEATURE_MVE) && (__ARM_FEATURE_MVE & 2))
+#elif defined(__SSE2__) || defined(__ARM_NEON) || defined(__wasm_simd128__) || SSM_HELIUM
 #define SSM_LANES 4
 #else
 #define SSM_LANES 1
@@ -28,11 +27,15 @@
 #define SSM_WIDE 64
 #define SSM_FOUR 32
 #define SSM_EIGHT 32
-#elif SSM_LANES == 8 || defined(__aarch64__)
+#elif SSM_LANES == 8 || (defined(__aarch64__) && !SSM_NEON_FMA)
 #define SSM_WIDE 64
 #define SSM_FOUR 16
 #define SSM_EIGHT 0
-#elif SSM_LANES == 4
+#elif defined(__aarch64__)
+#define SSM_WIDE 32
+#define SSM_FOUR 16
+#define SSM_EIGHT 0
+#elif SSM_LANES == 4 && !SSM_HELIUM
 #define SSM_WIDE 32
 #define SSM_FOUR 8
 #define SSM_EIGHT 0
@@ -102,6 +105,7 @@ typedef float SSM_JOIN(ssm_v16_, SSM_LEVEL) \
         V a[R][W / L];                                                                             \
         V c;                                                                                       \
         size_t i, r, o;                                                                            \
+        SSM_UNROLL                                                                                 \
         for (o = 0; o < W / L; o++) {                                                              \
             memset(&c, 0, sizeof c);                                                               \
             if (b != NULL)                                                                         \
@@ -132,10 +136,19 @@ typedef float SSM_JOIN(ssm_v16_, SSM_LEVEL) \
 #if SSM_WIDE == 64
 #define SSM_TILES_OF_1(X)                                                                          \
     SSM_COMMON_TILES(X, 1) X(1, 8, SSM_V8) X(1, 16, SSM_V16) X(1, 32, SSM_V16) X(1, 64, SSM_V16)
+#elif SSM_NEON_FMA
+#define SSM_TILES_OF_1(X) SSM_COMMON_TILES(X, 1) X(1, 8, SSM_V8) X(1, 16, SSM_V16)
+#define SSM_TILES_BY_HAND(X) X(1, 32, )
 #elif SSM_WIDE == 32
 #define SSM_TILES_OF_1(X) SSM_COMMON_TILES(X, 1) X(1, 8, SSM_V8) X(1, 16, SSM_V16) X(1, 32, SSM_V16)
+#elif SSM_CORTEX_M || SSM_HELIUM
+#define SSM_TILES_OF_1(X) SSM_COMMON_TILES(X, 1) X(1, 8, SSM_V8)
+#define SSM_TILES_BY_HAND(X) X(1, 16, )
 #else
 #define SSM_TILES_OF_1(X) SSM_COMMON_TILES(X, 1) X(1, 8, SSM_V8) X(1, 16, SSM_V16)
+#endif
+#ifndef SSM_TILES_BY_HAND
+#define SSM_TILES_BY_HAND(X)
 #endif
 #if SSM_FOUR == 32
 #define SSM_TILES_OF_4(X)                                                                          \
@@ -188,6 +201,7 @@ SSM_INLINE void SSM_HERE(ssm_linear_level)(const float *x, const float *w, const
             bias = b != NULL ? b + at : NULL;
             switch (rows * 100 + width) {
                 SSM_TILES_OF_1(SSM_TILE_CASE)
+                SSM_TILES_BY_HAND(SSM_TILE_CASE)
                 SSM_TILES_OF_4(SSM_TILE_CASE)
                 SSM_TILES_OF_8(SSM_TILE_CASE)
             default:
@@ -280,6 +294,10 @@ SSM_INLINE void SSM_HERE(ssm_feedthrough_level)(float *SSM_RESTRICT y, const flo
 SSM_INLINE void SSM_HERE(ssm_gelu_level)(float *v, size_t n)
 {
     size_t i;
+#if SSM_HELIUM
+    for (; n >= 4; n -= 4, v += 4)
+        vstrwq_f32(v, ssm_gelu_helium(vldrwq_f32(v)));
+#endif
     for (i = 0; i < n; i++)
         v[i] = ssm_gelu1(v[i]);
 }
@@ -289,9 +307,15 @@ SSM_INLINE void SSM_HERE(ssm_gate_level)(const float *SSM_RESTRICT v, float *SSM
                                          size_t T, size_t H)
 {
     size_t i;
-    for (; T > 0; T--, v += 2 * H, y += H)
-        for (i = 0; i < H; i++)
+    for (; T > 0; T--, v += 2 * H, y += H) {
+        i = 0;
+#if SSM_HELIUM
+        for (; i + 4 <= H; i += 4)
+            vstrwq_f32(y + i, vmulq_f32(vldrwq_f32(v + i), ssm_sigmoid_helium(vldrwq_f32(v + H + i))));
+#endif
+        for (; i < H; i++)
             y[i] = v[i] * ssm_sigmoid(v[H + i]);
+    }
 }
 
 /* v = v + s.  v (n), s (n). */
@@ -345,6 +369,7 @@ SSM_KERNELS(SSM_OUT_OF_LINE)
 #undef SSM_TILE_CASE
 #undef SSM_COMMON_TILES
 #undef SSM_TILES_OF_1
+#undef SSM_TILES_BY_HAND
 #undef SSM_TILES_OF_4
 #undef SSM_TILES_OF_8
 #undef SSM_OUT_OF_LINE

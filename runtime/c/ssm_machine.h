@@ -35,6 +35,36 @@
 #define SSM_KERNEL static inline
 #endif
 
+/* for loops that are only fast when they are gone */
+#if defined(__clang__)
+#define SSM_UNROLL _Pragma("clang loop unroll(full)")
+#elif defined(__GNUC__)
+#define SSM_UNROLL _Pragma("GCC unroll 16")
+#else
+#define SSM_UNROLL
+#endif
+
+/* Processors whose kernels are partly written by hand: Helium with floats, the FPU of other Cortex-M, and
+   aarch64 where multiply-adds are fused. */
+#if defined(__GNUC__) && !defined(SSM_PLAIN) && defined(__ARM_FEATURE_MVE) && (__ARM_FEATURE_MVE & 2)
+#define SSM_HELIUM 1
+#include <arm_mve.h>
+#else
+#define SSM_HELIUM 0
+#endif
+#if defined(__GNUC__) && !defined(SSM_PLAIN) && !SSM_HELIUM && defined(__ARM_FP) && defined(__thumb2__) &&   \
+    defined(__ARM_ARCH_PROFILE)
+#define SSM_CORTEX_M (__ARM_ARCH_PROFILE == 'M' && (__ARM_FP & 4) != 0)
+#else
+#define SSM_CORTEX_M 0
+#endif
+
+#if defined(__GNUC__) && !defined(SSM_PLAIN) && defined(__aarch64__) && defined(SSM_FMA)
+#define SSM_NEON_FMA 1
+#else
+#define SSM_NEON_FMA 0
+#endif
+
 /* From here on the compiler does not know what p points to. With weights known, gcc 12 turns sums of both
    signs into fused multiply-adds, whatever -ffp-contract says. */
 #if defined(__GNUC__)
