@@ -81,8 +81,10 @@ typedef float SSM_JOIN(ssm_v16_, SSM_LEVEL) \
 #define SSM_FMA_4(a, w, x) _mm_fmadd_ps(w, _mm_set1_ps(x), a)
 #define SSM_FMA_8(a, w, x) _mm256_fmadd_ps(w, _mm256_set1_ps(x), a)
 #define SSM_FMA_16(a, w, x) _mm512_fmadd_ps(w, _mm512_set1_ps(x), a)
-#else
+#elif defined(__aarch64__) || SSM_HELIUM
 #define SSM_FMA_4(a, w, x) vfmaq_n_f32(a, w, x)
+#else
+#define SSM_FMA_4(a, w, x) vfmaq_f32(a, w, vdupq_n_f32(x))
 #endif
 #endif
 
