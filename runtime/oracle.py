@@ -14,13 +14,16 @@ from ssmith.golden import GoldenCase
 from ssmith.ops import Float32
 from ssmith.runtime.arithmetic import Float64, Real
 from ssmith.runtime.integer import IntegerValues, beyond_codes, run_integer
+from ssmith.runtime.integer_lower import lower_integer
 from ssmith.runtime.integer_model import IntegerModel
+from ssmith.runtime.noise import predicted_snr_db
 from ssmith.runtime.reference import State, run
 
 LONG_FRAMES = 10_000
 # A rounding error stays in a state for 1 / (1 - |λ|) frames, so what float32 can hold depends on
 # the model and the input: other float32 arithmetic may be this many times worse than the C engine's.
 MARGIN = 4.0
+NOISE_MARGIN_DB = 6.0  # the error of int8 may be this far above the predicted one; found: within 3.1
 
 
 @dataclass(frozen=True, eq=False)
@@ -104,13 +107,20 @@ class IntegerExpectation:
         case: the input, and what the model itself makes of it.
         output: of the integer reference, as real numbers, shape (T, Y).
         state: of the integer reference after the last frame.
-        saturated: codes that were cut off on the way: an error of its own, which no noise explains.
+        saturated: codes that were cut off on the way.
+        predicted_snr_db: Σ output² over Σ error², in dB, as roundings and saturation explain it.
     """
 
     case: Expectation
     output: Float32
     state: IntegerValues
     saturated: int
+    predicted_snr_db: float
+
+    @property
+    def tolerance(self) -> float:
+        """Allowed root mean square error as a share of the output's root mean square."""
+        return float(10 ** (-(self.predicted_snr_db - NOISE_MARGIN_DB) / 20))
 
 
 def integer_expectations(
@@ -121,13 +131,12 @@ def integer_expectations(
     Raises:
         InputError: the bundle has no int8 form.
     """
-    from ssmith.runtime.integer_lower import lower_integer
-
     model = lower_integer(bundle, activation_bits)
-    return [_expect_integer(model, e) for e in expected]
+    return [_expect_integer(bundle, model, e) for e in expected]
 
 
-def _expect_integer(model: IntegerModel, e: Expectation) -> IntegerExpectation:
+def _expect_integer(bundle: Bundle, model: IntegerModel, e: Expectation) -> IntegerExpectation:
     saturated = {"input": beyond_codes(model, e.input)}
+    predicted = predicted_snr_db(bundle, model, inputs=[e.input])
     v, state = run_integer(model, model.encode(e.input), saturated=saturated)
-    return IntegerExpectation(e, model.decode(v), state, sum(saturated.values()))
+    return IntegerExpectation(e, model.decode(v), state, sum(saturated.values()), predicted)

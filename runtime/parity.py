@@ -22,6 +22,7 @@ from ssmith.ops import Float32
 from ssmith.runtime.arithmetic import Real
 from ssmith.runtime.artifacts import RUNNABLE, read_manifest, verified
 from ssmith.runtime.oracle import (
+    NOISE_MARGIN_DB,
     Expectation,
     IntegerExpectation,
     expectations,
@@ -36,6 +37,7 @@ ENGINE_BITS = "the float32 reference sums in the C engine's order"
 KERNELS = "onnxruntime picks kernels by block length, so splits differ by rounding"
 NOT_RUN = "not run: "
 RECORDED = "the trained model's own output; the tolerance recorded with it"
+NOISE = f"root mean square error; {NOISE_MARGIN_DB:g} dB above what rounding and saturation explain"
 INTEGER_BITS = "the integer reference computes with the same integers"
 
 
@@ -239,21 +241,31 @@ def _row_of(session: Session, artifact: str, e: Expectation) -> Row:
 
 
 def _integer_rows(session: Session, artifact: str, e: IntegerExpectation) -> Iterator[ParityRow]:
-    """All the ways to feed one input to an int8 artifact; its error is judged where nothing saturated."""
+    """All the ways to feed one input to an int8 artifact."""
     row = _row_of(session, artifact, e.case)
     session.reset()
     whole = session.process(e.case.input)
-    left = f"; {e.saturated} codes were cut off, so no rounding explains the error" if e.saturated else ""
-    yield row("bits", whole, e.output, 0.0, f"{INTEGER_BITS}{left}")
+    yield row("bits", whole, e.output, 0.0, INTEGER_BITS)
     if e.state:
         found = session.state_get()
         off = [found[name].astype(np.int64) - values for name, values in e.state.items()]
         error = np.concatenate(off)[None].astype(np.float64)
         state = row("state", error, np.zeros_like(error), 0.0, INTEGER_BITS)
         yield state.model_copy(update={"worst_step": len(e.case.input) - 1})
+    cut_off = f"; {e.saturated} codes beyond the ranges" if e.saturated else ""
+    yield _noise_row(row("noise", whole, e.case.output, e.tolerance, f"{NOISE}{cut_off}"), e)
     for how, feed in _FEEDS.items():
         session.reset()
         yield row(how, feed(session, e.case.input), whole, 0.0, SAME_BITS)
+
+
+def _noise_row(row: ParityRow, e: IntegerExpectation) -> ParityRow:
+    """The row, judged by its root mean square error where there is one."""
+    row = row.model_copy(update={"predicted_snr_db": e.predicted_snr_db})
+    if row.snr_db is None:  # no error at all, no signal, or no number
+        return row
+    relative = 10 ** (-row.snr_db / 20)
+    return row.model_copy(update={"relative": relative, "passed": relative <= e.tolerance})
 
 
 def _case_rows(session: Session, artifact: str, e: Expectation) -> Iterator[ParityRow]:

@@ -13,6 +13,13 @@ from rich.table import Table
 from ssmith.bundle import Bundle
 from ssmith.errors import InputError
 from ssmith.ops import SSM, output_width, tensor_names
+from ssmith.quantization import snr_text
+
+_BOUNDS = {  # what is shown of the proofs → how their keys end
+    "sums of products": (".accumulator", ".drive"),
+    "states": (".state",),
+    "vectors": (".output",),
+}
 
 
 def describe(source: Path) -> dict[str, Any]:
@@ -69,13 +76,16 @@ def _facts(bundle: Bundle) -> dict[str, Any]:
 def _integers(bundle: Bundle) -> dict[str, Any]:
     """What is proven and predicted of the int8 form with activations of 16 bits, or why there is none."""
     from ssmith.runtime.integer_lower import lower_integer
+    from ssmith.runtime.noise import predicted_snr_db
 
     try:
         model = lower_integer(bundle, 16)
     except InputError as error:
         return {"refused": str(error)}
+    predicted = predicted_snr_db(bundle, model)
     return {
         "activation_bits": model.activation_bits,
+        "predicted_snr_db": predicted if math.isfinite(predicted) else None,
         "bounds": dict(model.proofs),
     }
 
@@ -130,5 +140,12 @@ def _show_integers(calibration: dict[str, int] | None, int8: dict[str, Any], con
     if "refused" in int8:
         console.print(f"  none: {escape(int8['refused'])}")
         return
-    bounds = [f"{escape(key)} 2^{math.log2(max(value, 1)):.2f}" for key, value in int8["bounds"].items()]
-    console.print(f"  proven for every input: {', '.join(bounds)}")
+    predicted = snr_text(int8["predicted_snr_db"])
+    console.print(f"  signal to error predicted {predicted} on golden inputs, activations of 16 bits")
+    told = []
+    for words, end in _BOUNDS.items():
+        found = [(value, key) for key, value in int8["bounds"].items() if key.endswith(end)]
+        if found:
+            value, key = max(found)
+            told.append(f"{words} up to 2^{math.log2(value):.2f} ({escape(key)})")
+    console.print(f"  proven for every input: {', '.join(told)}")

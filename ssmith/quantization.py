@@ -121,12 +121,14 @@ def examine(bundle: Bundle, held_out: HeldOut, activation_bits: Bits) -> Quantiz
     ``refused``.
     """
     from ssmith.runtime.integer_lower import lower_integer
+    from ssmith.runtime.noise import predicted_snr_db
 
     try:
         model = lower_integer(bundle, activation_bits)
     except InputError as error:
         return refusal(bundle, activation_bits, str(error))
     found = [_held_against_float64(bundle, model, block) for block in held_out.inputs]
+    predicted = predicted_snr_db(bundle, model, inputs=held_out.inputs)
     signal, noise = (sum(getattr(one, name) for one in found) for name in ("signal", "noise"))
     return Quantization(
         bundle_sha256=bundle.sha256,
@@ -134,6 +136,7 @@ def examine(bundle: Bundle, held_out: HeldOut, activation_bits: Bits) -> Quantiz
         measured_on=held_out.name,
         sequences=len(found),
         frames=sum(map(len, held_out.inputs)),
+        predicted_snr_db=predicted if math.isfinite(predicted) else None,
         measured_snr_db=10 * math.log10(signal / noise) if signal and noise else None,
         saturation=_saturation(model, found),
         **_scores(held_out, found),
@@ -155,6 +158,7 @@ def facts_of(found: Quantization) -> dict[str, Any]:
         "measured on": f"{found.sequences} {found.measured_on}, {found.frames} frames",
         "activation bits": found.activation_bits,
         "signal to error, measured": snr_text(found.measured_snr_db),
+        "signal to error, predicted": snr_text(found.predicted_snr_db),
         "saturated codes": f"{saturated} of {codes}",
     }
     if found.metric is not None and found.metric_float is not None and found.metric_int8 is not None:

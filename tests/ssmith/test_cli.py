@@ -91,7 +91,8 @@ def test_inspect_tells_what_is_in_the_bundle(finished):
     text = ssmith("inspect", str(finished)).stdout
     assert facts["sha256"] in text
     assert "max |λ|" in text
-    assert facts["calibration"]["frames"] > 1_000 and "proven for every input" in text
+    assert facts["calibration"]["frames"] > 1_000 and facts["int8"]["predicted_snr_db"] > 20
+    assert "signal to error predicted" in text and "proven for every input" in text
 
 
 def test_a_run_tells_what_int8_costs(finished):

@@ -68,6 +68,7 @@ def test_the_error_is_that_of_sessions(ready, sequences, bits, tmp_path):
     assert (found.sequences, found.frames, found.activation_bits) == (3, 360, bits)
     assert (found.bundle_sha256, found.measured_on) == (ready.sha256, "these")
     assert (found.metric, found.refused) == (None, "")
+    assert found.predicted_snr_db == pytest.approx(found.measured_snr_db, abs=4)
 
 
 def test_what_goes_beyond_the_ranges_is_counted(ready, sequences):
