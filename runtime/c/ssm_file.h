@@ -38,17 +38,18 @@ static inline const float *tensor(const ssm_t *m, uint32_t offset)
 }
 
 /* CRC-32 as in zlib, half a byte at a time: small, no table to set up. */
+static const uint32_t crc32_of_half[16] = {
+    0x00000000u, 0x1db71064u, 0x3b6e20c8u, 0x26d930acu, 0x76dc4190u, 0x6b6b51f4u,
+    0x4db26158u, 0x5005713cu, 0xedb88320u, 0xf00f9344u, 0xd6d6a3e8u, 0xcb61b38cu,
+    0x9b64c2b0u, 0x86d3d2d4u, 0xa00ae278u, 0xbdbdf21cu};
+
 static inline uint32_t crc32(const unsigned char *p, size_t n)
 {
-    static const uint32_t half[16] = {
-        0x00000000u, 0x1db71064u, 0x3b6e20c8u, 0x26d930acu, 0x76dc4190u, 0x6b6b51f4u,
-        0x4db26158u, 0x5005713cu, 0xedb88320u, 0xf00f9344u, 0xd6d6a3e8u, 0xcb61b38cu,
-        0x9b64c2b0u, 0x86d3d2d4u, 0xa00ae278u, 0xbdbdf21cu};
     uint32_t crc = 0xffffffffu;
     for (; n > 0; n--) {
         crc ^= *p++;
-        crc = (crc >> 4) ^ half[crc & 15u];
-        crc = (crc >> 4) ^ half[crc & 15u];
+        crc = (crc >> 4) ^ crc32_of_half[crc & 15u];
+        crc = (crc >> 4) ^ crc32_of_half[crc & 15u];
     }
     return ~crc;
 }

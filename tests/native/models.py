@@ -84,8 +84,8 @@ def expected(model: str, precision: str, count: int) -> str:
     if precision in ("int8", "int8-a8"):
         integers = lower_integer(bundle, 8 if precision == "int8-a8" else 16)
         return fnv(run_integer(integers, codes(count, inputs))[0])
-    float_precision: FloatPrecision = "float32"
-    output, _ = run(bundle.meta.ops, bundle.tensors, frames(count, inputs), precision=float_precision)
+    kind: FloatPrecision = "float32-fma" if precision == "float32-fma" else "float32"
+    output, _ = run(bundle.meta.ops, bundle.tensors, frames(count, inputs), precision=kind)
     return fnv(output)
 
 

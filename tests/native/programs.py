@@ -37,6 +37,7 @@ PRECISIONS = {
     precision.name: precision
     for precision in (
         Precision("float32"),
+        Precision("float32-fma", flags=("-DSSM_FMA",)),
         Precision("int8", "_int8", codes=True),
         Precision("int8-a8", "_int8", codes=True, bits=8),
     )

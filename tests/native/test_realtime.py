@@ -1,5 +1,6 @@
 """What an interrupt may call: no allocation, no lock, no system call, bounded stack, the same time always."""
 
+import re
 import subprocess
 import sys
 
@@ -10,9 +11,9 @@ from tests.native.models import expected
 from tests.native.objects import deepest_stack, defined, undefined
 from tests.native.programs import PRECISIONS, header_value
 from tests.native.skipping import toolchain
-from tests.native.toolchains import ARM
+from tests.native.toolchains import ARM, EXACT, compile_object
 
-linux_only = pytest.mark.skipif(sys.platform != "linux", reason="seccomp is Linux's; on other systems: CUDA")
+linux_only = pytest.mark.skipif(sys.platform != "linux", reason="seccomp is Linux's")
 KINDS = {"noise": 0, "silence": 1, "largest": 2, "smallest": 3}
 LIBRARY = {"memcpy", "memset", "memmove"}
 # What run-time dispatch on x86-64 asks the compiler's own library about the processor.
@@ -89,6 +90,17 @@ def test_the_stack_stays_below_the_header_s_bound(workshop, name, precision):
             made = workshop.model_object(tools, model, precision, "-fcallgraph-info=su", level)
             used, chain = deepest_stack(made.with_suffix(".ci"))
             assert used <= bound, f"{model} {level}: {used} bytes by {' -> '.join(chain)}"
+
+
+@pytest.mark.parametrize("name", STACK_TARGETS)
+def test_the_engine_s_stack_stays_below_its_bound(workshop, tmp_path, name):
+    tools = toolchain(name)
+    engine = workshop.artifacts("layers") / "ssm.c"
+    bound = int(re.findall(r"^#define SSM_STACK_BYTES (\d+)", engine.with_suffix(".h").read_text(), re.M)[0])
+    for level in ("-O3", "-Os"):
+        made = compile_object(tools, engine, tmp_path / "ssm.o", (*EXACT, level, "-fcallgraph-info=su"))
+        used, chain = deepest_stack(made.with_suffix(".ci"))
+        assert used <= bound, f"{level}: {used} bytes by {' -> '.join(chain)}"
 
 
 @pytest.mark.parametrize("precision", PRECISIONS)
