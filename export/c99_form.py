@@ -22,6 +22,7 @@ from ssmith.runtime.reference import describe
 
 ABI_VERSION = 2
 BLOCK = 4  # frames per pass over the weights, the header's default
+HOST_STACK_BYTES = 3072  # of the deepest chain of calls on 64-bit processors and x86; a test measures it
 BLOB_HEADER_BYTES = 16  # of a saved state: 4 bytes of magic, 4 of size, 8 of the model's digest
 
 
@@ -60,7 +61,7 @@ class Form:
         state_words: 32-bit words of state.
         states: the header's table of states.
         flash_bytes: weights and tables.
-        stack_bytes: upper bound of the stack below any function.
+        stack_bytes: upper bound of the stack that any function takes on a 32-bit processor.
         network: ``static`` functions, among them ``NAME_block`` for every run.
         state_check: ``static int NAME_state_fits(const unsigned char *blob)``, header checked before.
         runs: the functions that take frames, the first is the one the header's example shows.
@@ -132,6 +133,7 @@ def header(form: Form) -> str:
         scratch_bytes=form.scratch_bytes,
         fixed_bytes=4 * max(form.state_words, 1) + 4,
         flash_bytes=form.flash_bytes,
+        host_stack_bytes=HOST_STACK_BYTES,
         stack_bytes=form.stack_bytes,
         members="\n".join(f"    {line}" for line in form.members),
         meta_fields="".join(f"    {line}\n" for line in form.meta_fields.splitlines()),

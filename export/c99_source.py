@@ -13,7 +13,7 @@ from ssmith.export.c99_plan import Plan, Step, plan, tensors_of
 from ssmith.ops import SSM, Add, Affine, Embedding, Float32, Gate, Gelu, LayerNorm, Linear, Pool, Save
 from ssmith.runtime.artifacts import KERNELS
 
-STACK_BYTES = 1024  # of the deepest chain of calls; a test measures it
+STACK_BYTES = 1024  # of the deepest chain of calls on a 32-bit processor; a test measures it
 _STATE_CHECK = """\
 /* 1 if no state in the blob is NaN or infinite */
 static int {name}_state_fits(const unsigned char *blob)

@@ -66,7 +66,13 @@ extern "C" {
 #define SSM_BLOCK 4
 #endif
 
-#define SSM_STACK_BYTES 1536 /* at most, below any of these functions, optimised builds */
+/* Stack that any of these functions takes, at most, in optimised builds. 64-bit processors and x86
+   keep wide vector registers on it. */
+#if defined(__i386__) || UINTPTR_MAX > 0xffffffffu
+#define SSM_STACK_BYTES 4096
+#else
+#define SSM_STACK_BYTES 1536
+#endif
 
 enum {
     SSM_OK = 0,
