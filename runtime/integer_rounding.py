@@ -19,6 +19,7 @@ from ssmith.quant import WEIGHT_LIMIT
 from ssmith.runtime.integer_model import Float64, Int8
 
 CLIPS = (1.0, 0.95, 0.9, 0.85, 0.8)  # the largest weight of a row over what 127 stands for
+_BLOCK = 32  # columns
 _DAMPING = 1e-6  # of the mean variance: float32 covariances are no more exact
 
 
@@ -37,25 +38,29 @@ def round_rows(matrix: Float64, covariance: Float64) -> tuple[Int8, Float64, Flo
     spread: Float64 = np.linalg.cholesky((inverse + inverse.T) / 2).T  # U
     full: Float64 = np.abs(matrix).max(1) / WEIGHT_LIMIT
     full[full == 0] = full[full > 0].min(initial=1.0)  # rows of zeros ask for nothing of their own
-    chosen, scales, noise = np.zeros(matrix.shape), full, np.full(len(matrix), np.inf)
-    for clip in CLIPS:
-        scale: Float64 = clip * full
-        rows = np.empty(matrix.shape)
-        rows[:, order] = _compensated(matrix[:, order], scale, spread)
-        error = matrix - scale[:, None] * rows
-        variances = np.einsum("oi,oi->o", error @ covariance, error)
-        better = variances < noise
-        chosen = np.where(better[:, None], rows, chosen)
-        scales, noise = np.where(better, scale, scales), np.where(better, variances, noise)
-    return chosen.astype(np.int8), scales, noise
+    scales = np.outer(CLIPS, full).ravel()  # every row at every clip, one walk over the columns for all
+    tried = np.tile(matrix, (len(CLIPS), 1))
+    rows = np.empty(tried.shape)
+    rows[:, order] = _compensated(tried[:, order], scales, spread)
+    error = tried - scales[:, None] * rows
+    noise = np.einsum("oi,oi->o", error @ covariance, error)
+    best = noise.reshape(len(CLIPS), -1).argmin(0) * len(matrix) + np.arange(len(matrix))
+    return rows[best].astype(np.int8), scales[best], noise[best]
 
 
 def _compensated(matrix: Float64, scale: Float64, spread: Float64) -> Float64:
-    """Whole numbers of all rows, column after column; (M, K)."""
+    """Whole numbers of all rows, column after column; (M, K).
+
+    What a block of columns leaves over reaches the later ones in one product, which is quick.
+    """
     left = matrix.copy()
     rows = np.empty(matrix.shape)
-    for i in range(matrix.shape[1]):
-        rows[:, i] = np.clip(np.rint(left[:, i] / scale), -WEIGHT_LIMIT, WEIGHT_LIMIT)
-        error = (left[:, i] - scale * rows[:, i]) / spread[i, i]
-        left[:, i + 1 :] -= error[:, None] * spread[i, i + 1 :]
+    for start in range(0, matrix.shape[1], _BLOCK):
+        end = min(start + _BLOCK, matrix.shape[1])
+        errors = np.empty((len(matrix), end - start))
+        for i in range(start, end):
+            rows[:, i] = np.clip(np.rint(left[:, i] / scale), -WEIGHT_LIMIT, WEIGHT_LIMIT)
+            errors[:, i - start] = (left[:, i] - scale * rows[:, i]) / spread[i, i]
+            left[:, i + 1 : end] -= errors[:, i - start, None] * spread[i, i + 1 : end]
+        left[:, end:] -= errors @ spread[start:end, end:]
     return rows

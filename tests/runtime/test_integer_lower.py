@@ -15,7 +15,7 @@ from ssmith.runtime.integer import quantize, run_integer
 from ssmith.runtime.integer_functions import requantize
 from ssmith.runtime.integer_lower import lower_integer
 from ssmith.runtime.integer_model import IntegerModel, SsmOp
-from ssmith.runtime.integer_ssm import ROUNDING, decay_gap, quantize_poles
+from ssmith.runtime.integer_ssm import ROUNDING
 from ssmith.runtime.reference import run
 from tests.bundles import random_bundle
 from tests.op_lists import any_bundle, frames
@@ -103,8 +103,9 @@ def test_the_worst_input_comes_near_the_state_bound_and_stays_below(seed, bits):
         run_integer(model, (signs * 32767).astype(np.int16), peaks=peaks)
         assert peaks["ssm.state"] <= model.proofs["ssm.state"] < 2**30
         reached = max(reached, peaks["ssm.state"] / model.proofs["ssm.state"])
-    # the bound is on |x|, and a turning mode's real part alone collects 2/π of it
-    assert reached > 0.6
+    # the bound is on |x|, of which a turning mode's real part alone collects 2/π, and counts the drive's
+    # bias, which is constant, as if it turned along
+    assert reached > 0.5
 
 
 def test_the_same_bundle_gives_the_same_integers():
@@ -114,28 +115,6 @@ def test_the_same_bundle_gives_the_same_integers():
         for name in ("B", "C", "lam"):
             assert np.array_equal(getattr(a, name), getattr(b, name))
     assert first.proofs == again.proofs
-
-
-# --- poles
-
-
-@given(st.floats(0.0, 0.9999999), st.floats(0, math.pi))
-def test_poles_stay_inside_and_near(radius, angle):
-    lam = np.array([[radius * math.cos(angle)], [radius * math.sin(angle)]], np.float32)
-    gap = 1 - np.hypot(*lam.astype(np.float64))[0]
-    if gap < 1e-8:
-        return
-    rounded, bits = quantize_poles("p", lam)
-    assert decay_gap(rounded)[0] > 0
-    moved = np.hypot(*(rounded / 2.0**31 - lam))[0]
-    assert moved < (0.01 * gap if bits == 16 else 2.0**-31)
-    assert bits == 32 or not (rounded & 0xFFFF).any()
-
-
-def test_fast_poles_take_16_bits_and_slow_ones_32():
-    assert quantize_poles("p", np.array([[0.9], [0.3]], np.float32))[1] == 16
-    assert quantize_poles("p", np.array([[0.9998], [0.0]], np.float32))[1] == 32
-    assert quantize_poles("p", np.array([[0.9, 0.9998], [0.3, 0.0]], np.float32))[1] == 32
 
 
 # --- accuracy

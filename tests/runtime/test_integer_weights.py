@@ -1,0 +1,79 @@
+"""One matrix product in integers: its codes, its bias, its stated noise."""
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from ssmith.runtime.integer_weights import Product, Seen, make_product
+
+
+def seen_of(u) -> Seen:
+    covariance = np.atleast_2d(np.cov(u.T, bias=True))
+    return Seen(u.min(0), u.max(0), u.mean(0), covariance)
+
+
+def computed(product: Product, u):
+    """The product of codes in real numbers."""
+    codes = product.codes
+    q = np.clip(np.rint((u - codes.shift) / codes.step) + codes.bias, -codes.limit, codes.limit)
+    return q, product.scale * (q @ product.weight.T.astype(float)) + product.bias
+
+
+@given(st.integers(0, 2**32 - 1), st.sampled_from([16, 8]))
+def test_the_stated_noise_is_the_noise(seed, bits):
+    rng = np.random.default_rng(seed)
+    m, k = rng.integers(1, 8), rng.integers(2, 12)
+    mixing = rng.standard_normal((k, k)) * 10.0 ** rng.uniform(-1, 1, k)
+    u = rng.standard_normal((2000, k)) @ mixing.T + rng.standard_normal(k)
+    weight = rng.standard_normal((m, k)).astype(np.float32)
+    product = make_product(weight, seen_of(u), bits)
+    q, y = computed(product, u)
+    error = y - u @ weight.T.astype(float)
+    assert np.abs(q @ product.weight.T.astype(float)).max() < 2**30
+    assert np.abs(error.mean(0)).max() <= 0.2 * np.sqrt(product.noise.max())  # the bias takes it back
+    assert (error**2).sum(1).mean() == pytest.approx(product.noise.sum(), rel=0.35)
+
+
+@pytest.mark.parametrize("bits", [16, 8])
+def test_nothing_seen_in_calibration_saturates(bits):
+    rng = np.random.default_rng(0)
+    u = rng.standard_normal((500, 6)) * [1e-3, 1, 50, 1, 1, 1] + [0, 5, 0, 0, -3, 0]
+    product = make_product(rng.standard_normal((4, 6)).astype(np.float32), seen_of(u), bits)
+    q, _ = computed(product, u)
+    assert np.abs(q).max() < product.codes.limit
+
+
+def test_a_shift_is_in_the_codes():
+    rng = np.random.default_rng(1)
+    u = rng.standard_normal((500, 3)) + 4
+    shift = np.array([4.0, 1.0, 0.3])
+    weight = rng.standard_normal((2, 3)).astype(np.float32)
+    product = make_product(weight, seen_of(u), 8, shift=shift)
+    _, y = computed(product, u)
+    exact = u @ weight.T.astype(float)
+    assert ((y - exact) ** 2).sum() < 1e-3 * (exact**2).sum()
+    assert np.array_equal(product.codes.bias, np.rint(product.codes.bias))
+
+
+def test_wide_products_keep_their_sums_within_31_bits():
+    rng = np.random.default_rng(2)
+    u = rng.standard_normal((3000, 400))
+    product = make_product(np.ones((3, 400), np.float32), seen_of(u), 16)
+    assert product.codes.limit < 32767
+    assert product.codes.limit * product.row_sums.max() < 2**30
+
+
+def test_silent_channels_and_zero_weights():
+    u = np.zeros((100, 3))
+    u[:, 1] = np.linspace(-1, 1, 100)
+    product = make_product(np.array([[0, 0, 0], [1, 2, 3]], np.float32), seen_of(u), 8)
+    _, y = computed(product, u)
+    np.testing.assert_allclose(y[:, 0], 0, atol=1e-12)
+    np.testing.assert_allclose(y[:, 1], 2 * u[:, 1], atol=0.03)
+
+
+def test_a_floor_is_kept():
+    u = np.random.default_rng(3).standard_normal((200, 2))
+    product = make_product(np.ones((1, 2), np.float32), seen_of(u), 16, floor=np.array([0.01, 0.0]))
+    assert product.codes.step[0] == 0.01
