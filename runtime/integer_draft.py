@@ -1,4 +1,8 @@
-"""The first walk over a bundle: ops rounded, vectors bounded in real numbers, scales asked for."""
+"""The first walk over a bundle: ops rounded, vectors bounded in real numbers, scales asked for.
+
+An affine op right before a product is not an op of the integer model: its factors are folded into the
+multipliers that make the product's codes, its shifts into the codes' offsets.
+"""
 
 from __future__ import annotations
 
@@ -13,7 +17,7 @@ from ssmith.ops import SSM, Add, Affine, Embedding, Gate, Gelu, LayerNorm, Linea
 from ssmith.quant import PREFIX, WEIGHT_LIMIT
 from ssmith.runtime.integer_ledger import requant_shift
 from ssmith.runtime.integer_model import CODE_LIMIT, Float64
-from ssmith.runtime.integer_scales import REACH, Grid, Ids, Scales
+from ssmith.runtime.integer_scales import REACH, Ids, Scales
 from ssmith.runtime.integer_ssm import SsmStep, draft_ssm
 from ssmith.runtime.integer_steps import (
     AddStep,
@@ -30,10 +34,8 @@ from ssmith.runtime.integer_steps import (
 from ssmith.runtime.integer_weights import HEADROOM, Seen, make_product
 
 INPUT_SHIFT = 14  # |code| ≤ 2^15, so |v| ≤ 2^29
-_FINEST_TABLE = (
-    2.0**-20
-)  # of an input channel that calibration saw as good as silent, relative to the loudest
-_ROUNDS = 60
+_QUIETEST = 2.0**-20  # of the loudest input channel: what a channel that calibration saw silent can tell
+_ROUNDS = 60  # of widening scales; a few are enough, and what is left over is refused by the ledger
 
 
 @dataclass
@@ -112,21 +114,19 @@ def draft(bundle: Bundle, bits: int, floors: Mapping[str, Float64]) -> Draft:
 
 def _start(d: Draft, first: Op) -> None:
     """The input: codes of 16 bits with a scale a channel, shifted up; a table reads its code itself."""
-    width = len(d.bundle.meta.inputs)
     if isinstance(first, Embedding):
         d.input_scale = np.ones(1)
         return
     low, high, _ = d.bundle.tensors[f"{PREFIX}input"].astype(np.float64)
     largest = np.maximum(np.abs(low), np.abs(high)) * HEADROOM[16]
     top = float(largest.max())
-    largest = np.maximum(largest, (top if top > 0 else 1.0) * _FINEST_TABLE)
+    largest = np.maximum(largest, (top if top > 0 else 1.0) * _QUIETEST)
     # float32, because that is what the edge of the model multiplies with
     d.input_scale = (largest / CODE_LIMIT).astype(np.float32).astype(np.float64)
     d.ids = d.classes.fixed(d.input_scale / 2.0**INPUT_SHIFT)
     d.bound = d.input_scale * 2.0**15
     if not isinstance(first, Linear | SSM | Affine):
         _rescale(d, "input")
-    assert len(d.bound) == width
 
 
 def _affine(d: Draft, folded: Affine | None) -> tuple[Float64, Float64]:
@@ -203,7 +203,9 @@ def _layernorm(d: Draft, op: LayerNorm, *_: Float64) -> None:
 
 
 def _gelu(d: Draft, op: Gelu, *_: Float64) -> None:
-    _on_grid(d, op.name, d.ids, "gelu")
+    if not d.classes.accepts(d.ids, "gelu"):
+        _rescale(d, op.name)
+    d.classes.to_grid(d.ids, "gelu")
     d.steps.append(GeluStep(op.name, d.ids))
     d.bound = np.maximum(d.bound, 1.1 * 5 / 32)
     d.classes.require(d.ids, d.bound)
@@ -217,13 +219,6 @@ def _gate(d: Draft, op: Gate, *_: Float64) -> None:
     d.classes.require(d.ids[:half], 2 * d.bound[:half])
     d.steps.append(GateStep(op.name, d.ids))
     d.ids, d.bound = d.ids[:half], d.bound[:half]
-
-
-def _on_grid(d: Draft, name: str, ids: Ids, grid: Grid) -> None:
-    """All channels of the current vector in one class on a grid, rescaled where they are on another."""
-    if not d.classes.accepts(ids, grid):
-        _rescale(d, name)
-    d.classes.to_grid(d.ids, grid)
 
 
 def _save(d: Draft, op: Save, *_: Float64) -> None:

@@ -11,8 +11,7 @@ from typing import Protocol
 
 import numpy as np
 
-from ssmith.ops import Float32
-from ssmith.runtime.integer_functions import INT32_MAX, POOL_LIMIT, Int64
+from ssmith.runtime.integer_functions import INT32_MAX, POOL_LIMIT
 from ssmith.runtime.integer_ledger import VECTOR_LIMIT, Ledger, whole
 from ssmith.runtime.integer_model import (
     AddOp,
@@ -218,8 +217,3 @@ class PoolStep:
         ledger.prove(f"{self.name}.sum", sums)
         ledger.reach = np.ceil(sums / (1 - rounding / 2**29)).astype(np.int64) + 2
         return EmaPoolOp(self.name, self.gain, self.sum, self.count)
-
-
-def largest(values: Float32 | Float64 | Int64) -> Float64:
-    """|values| in float64."""
-    return np.abs(values.astype(np.float64))
