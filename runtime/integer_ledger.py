@@ -51,6 +51,7 @@ class Ledger:
         """
         self.prove(key, reach)
         shift = requant_shift(int(reach.max(initial=0)))
+        factor = np.where(reach > 0, factor, 0.0)  # what is always 0 stays 0, whatever the factor
         multiplier = np.rint(factor * 2.0 ** (32 - shift))
         if (np.abs(multiplier) > INT32_MAX).any():
             raise InputError(
