@@ -1,6 +1,11 @@
 """Native equals the float32 reference bit for bit, on any op list and however the frames are split."""
 
+import importlib.util
+import os
 import shutil
+import subprocess
+import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -180,3 +185,26 @@ def test_no_compiler_says_what_to_install(folder, monkeypatch):
     for form in ("", "net.c", "net.ssmc"):
         with pytest.raises(MissingToolError, match=r"native backend.*apt install gcc.*or use backend='onnx'"):
             native.open_backend(folder / form)
+
+
+@pytest.mark.skipif(importlib.util.find_spec("ziglang") is None, reason="ziglang is not installed")
+def test_the_ziglang_package_is_compiler_enough(folder, tmp_path):
+    """On a machine where no compiler is in the path."""
+    block = np.random.default_rng(5).standard_normal((9, 3), np.float32)
+    expected = native.open_backend(folder / "net.c").process(block)
+    np.save(tmp_path / "block.npy", block)
+    program = (
+        "import sys, numpy as np\n"
+        "from ssmith.compiler import find_compiler\n"
+        "from ssmith.runtime import Session\n"
+        "assert find_compiler()[1:] == ['-m', 'ziglang', 'cc'], find_compiler()\n"
+        "block, out = (f'{sys.argv[2]}/{name}.npy' for name in ('block', 'out'))\n"
+        "np.save(out, Session.open(sys.argv[1]).process(np.load(block)))\n"
+    )
+    environment = {key: value for key, value in os.environ.items() if key != "CC"}
+    environment |= {"PATH": str(tmp_path), "XDG_CACHE_HOME": str(tmp_path / "libraries")}
+    environment.setdefault("ZIG_GLOBAL_CACHE_DIR", str(Path("~/.cache/zig").expanduser()))
+    command = [sys.executable, "-c", program, str(folder / "net.c"), str(tmp_path)]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert np.array_equal(np.load(tmp_path / "out.npy"), expected)
