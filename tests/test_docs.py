@@ -19,6 +19,7 @@ from typer.main import get_command
 
 from ssmith.cli import app
 from ssmith.recipe import Recipe
+from ssmith.runtime.calibrate import calibrate
 from tests.bundles import random_bundle
 
 ROOT = Path(__file__).parents[1]
@@ -92,7 +93,8 @@ def test_the_recipe_in_the_readme_is_valid(tmp_path):
 
 def test_the_python_in_the_readme_runs(tmp_path):
     """All snippets in one process, in a folder where the files they name exist."""
-    bundle = random_bundle(np.random.default_rng(0), name="digits")
+    plain = random_bundle(np.random.default_rng(0), name="digits")
+    bundle = calibrate(plain, [case.input for case in plain.golden()])
     folder = tmp_path / "artifacts"
     export = "from ssmith.standalone import export_bundle; import sys, pathlib; " \
         "export_bundle(pathlib.Path(sys.argv[1]), pathlib.Path(sys.argv[2]))"  # fmt: skip
