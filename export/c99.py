@@ -15,7 +15,8 @@ from ssmith.export.c99_binary import ssmc_bytes
 from ssmith.export.c99_form import Form, cmake_lists, header, source, wrapper
 from ssmith.export.c99_integer import check_integer_name, integer_form, integer_weights_text
 from ssmith.export.c99_integer_binary import integer_ssmc_bytes
-from ssmith.export.c99_source import check_name, float_form, weights_text
+from ssmith.export.c99_names import check_name
+from ssmith.export.c99_source import float_form, weights_text
 from ssmith.files import write_atomic
 from ssmith.recipe import ArtifactPrecision
 from ssmith.runtime.artifacts import integer_name
@@ -43,10 +44,10 @@ def lower(
         ``NAME_int8``, ``CMakeLists.txt`` and the files of engine and kernels.
 
     Raises:
-        InputError: the name is taken in C or too long, a dimension is too large, the bundle has no
+        InputError: the name is taken in C or C++, or too long, a dimension is too large, the bundle has no
             calibration, a bound needs more than 32 bits, or the folder cannot be written.
     """
-    check_name(bundle)
+    check_name(bundle.name)
     both: tuple[ArtifactPrecision, ...] = ("float32", "int8")
     wanted = precisions or (both if bundle.calibrated else both[:1])
     files: dict[str, bytes] = {}

@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import re
-
 import numpy as np
 
 from ssmith.bundle import Bundle
-from ssmith.errors import InputError
 from ssmith.export.c99_form import Form, Run, visible
 from ssmith.export.c99_plan import Plan, Step, plan, tensors_of
 from ssmith.ops import SSM, Add, Affine, Embedding, Float32, Gate, Gelu, LayerNorm, Linear, Pool, Save
@@ -28,27 +25,6 @@ static int {name}_state_fits(const unsigned char *blob)
     return 1;
 }}
 """
-
-# NAME_t, NAME.h and NAME_step would collide with C's own types and headers, or with the engine's.
-_TAKEN = re.compile(
-    r"u?int((_least|_fast)?(8|16|32|64)|ptr|max)|size|ssize|ptrdiff|max_align|wchar|wint|float|double"
-    r"|ssm|ssm_kernels|ssm_loops|ssm_machine|assert|complex|ctype|errno|fenv|inttypes|iso646|limits|locale"
-    r"|math|setjmp|signal|stdalign|stdarg|stdatomic|stdbool|stddef|stdint|stdio|stdlib|stdnoreturn|string|tgmath|threads"
-    r"|time|uchar|wctype|unistd|malloc|memory"
-)
-
-
-def check_name(bundle: Bundle) -> None:
-    """Refuse a name that C or the engine already uses.
-
-    Raises:
-        InputError: it is taken.
-    """
-    if _TAKEN.fullmatch(bundle.name):
-        raise InputError(
-            f"the model is named {bundle.name!r}, which C or the engine already uses: {bundle.name}.h or"
-            f" {bundle.name}_t would collide. Rename it, for example to {('my_' + bundle.name)!r}"
-        )
 
 
 def float_form(bundle: Bundle) -> Form:

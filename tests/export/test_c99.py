@@ -46,7 +46,9 @@ def test_every_source_file_carries_its_licence(tmp_path):
             assert "SPDX-License-Identifier: 0BSD" in path.read_text()[:400]
 
 
-@pytest.mark.parametrize("name", ["int8", "uint_fast16", "size", "string", "ssm", "ssm_kernels", "time"])
+@pytest.mark.parametrize(
+    "name", ["int8", "uint_fast16", "size", "string", "ssm_kernels", "time", "class", "read", "log"]
+)
 def test_a_name_that_c_uses_is_refused(tmp_path, name):
     with pytest.raises(InputError, match=f"Rename it, for example to 'my_{name}'"):
         c99.lower(random_bundle(np.random.default_rng(0), name=name), tmp_path)
