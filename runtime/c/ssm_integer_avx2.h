@@ -196,18 +196,23 @@ static inline ssm_avx2_sum_t ssm_avx2_mac_a16(ssm_avx2_sum_t s, __m256i w, __m25
     return ssm_avx2_mac_a8(s, w, x);
 }
 
-static inline ssm_avx2_sum_t ssm_avx2_start_a8(const int8_t *q, size_t n)
+static inline ssm_avx2_sum_t ssm_avx2_zero(void)
 {
-    (void)q;
-    (void)n;
     return _mm256_setzero_si256();
 }
 
-static inline ssm_avx2_sum_t ssm_avx2_start_a16(const int16_t *q, size_t n)
+static inline int32_t ssm_avx2_start_a8(const int8_t *q, size_t n)
 {
     (void)q;
     (void)n;
-    return _mm256_setzero_si256();
+    return 0;
+}
+
+static inline int32_t ssm_avx2_start_a16(const int16_t *q, size_t n)
+{
+    (void)q;
+    (void)n;
+    return 0;
 }
 
 /* [a, b, c, d] of four registers, summed over each half */
@@ -216,9 +221,11 @@ static inline __m256i ssm_avx2_halves(const ssm_avx2_sum_t *s)
     return _mm256_hadd_epi32(_mm256_hadd_epi32(s[0], s[1]), _mm256_hadd_epi32(s[2], s[3]));
 }
 
-SSM_INLINE void ssm_avx2_fold_a8(int32_t *y, const ssm_avx2_sum_t *s, size_t R, size_t rows, int more)
+SSM_INLINE void ssm_avx2_fold_a8(int32_t *y, const ssm_avx2_sum_t *s, size_t R, size_t rows, int32_t start,
+                               int more)
 {
     (void)rows;
+    (void)start;
     if (R == 8) {
         const __m256i a = ssm_avx2_halves(s), b = ssm_avx2_halves(s + 4);
         const __m256i sum = _mm256_add_epi32(_mm256_permute2x128_si256(a, b, 0x20),
@@ -235,9 +242,10 @@ SSM_INLINE void ssm_avx2_fold_a8(int32_t *y, const ssm_avx2_sum_t *s, size_t R, 
     }
 }
 
-SSM_INLINE void ssm_avx2_fold_a16(int32_t *y, const ssm_avx2_sum_t *s, size_t R, size_t rows, int more)
+SSM_INLINE void ssm_avx2_fold_a16(int32_t *y, const ssm_avx2_sum_t *s, size_t R, size_t rows, int32_t start,
+                               int more)
 {
-    ssm_avx2_fold_a8(y, s, R, rows, more);
+    ssm_avx2_fold_a8(y, s, R, rows, start, more);
 }
 
 #include "ssm_integer_dot.h"

@@ -163,17 +163,24 @@ static inline ssm_avx512_weights_a8_t ssm_avx512_weights_a8(const int8_t *w, siz
 
 static inline ssm_avx512_sum_t ssm_avx512_mac_a8(ssm_avx512_sum_t s, __m512i w, __m512i x)
 {
-    return _mm512_dpbusd_epi32(s, w, x);
+    __asm__("vpdpbusd %2, %1, %0" : "+v"(s) : "v"(w), "v"(x)); /* gcc 12 copies s for the intrinsic */
+    return s;
 }
 
-static inline ssm_avx512_sum_t ssm_avx512_start_a8(const int8_t *q, size_t n)
+static inline ssm_avx512_sum_t ssm_avx512_zero(void)
+{
+    return _mm512_setzero_si512();
+}
+
+static inline int32_t ssm_avx512_start_a8(const int8_t *q, size_t n)
 {
     __m512i s = _mm512_setzero_si512();
     size_t k;
-    for (k = 0; k < n; k += 16)
-        s = _mm512_dpbusd_epi32(s, _mm512_set1_epi8(-128),
-                                ssm_avx512_codes_a8(q + k, n - k < 16 ? n - k : 16));
-    return _mm512_sub_epi32(_mm512_setzero_si512(), s);
+    for (k = 0; k < n; k += 64) {
+        const __mmask64 some = ~(__mmask64)0 >> (n - k < 64 ? 64 - (n - k) : 0);
+        s = _mm512_dpbusd_epi32(s, _mm512_set1_epi8(-128), _mm512_maskz_loadu_epi8(some, q + k));
+    }
+    return -_mm512_reduce_add_epi32(s);
 }
 
 /* In each quarter i: the sum over quarter i of a, of b, of c, of d. */
@@ -184,15 +191,16 @@ static inline __m512i ssm_avx512_quarters(__m512i a, __m512i b, __m512i c, __m51
     return _mm512_add_epi32(_mm512_unpacklo_epi64(ab, cd), _mm512_unpackhi_epi64(ab, cd));
 }
 
-/* y = or += the first k of a */
-static inline void ssm_avx512_put(int32_t *y, __m512i a, size_t k, int more)
+/* y = or += start + the first k of a */
+static inline void ssm_avx512_put(int32_t *y, __m512i a, size_t k, int32_t start, int more)
 {
+    a = _mm512_add_epi32(a, _mm512_set1_epi32(start));
     ssm_avx512_store(y, more ? _mm512_add_epi32(a, ssm_avx512_load(y, k)) : a, k);
 }
 
 /* Row i of register r is quarter i, place r of `quarters`. */
 SSM_INLINE void ssm_avx512_fold_a8(int32_t *y, const ssm_avx512_sum_t *s, size_t R, size_t rows,
-                                   int more)
+                                   int32_t start, int more)
 {
     const __m512i order = _mm512_setr_epi32(0, 4, 8, 12, 1, 5, 9, 13, 2, 6, 10, 14, 3, 7, 11, 15);
     const size_t step = R > 1;
@@ -200,7 +208,8 @@ SSM_INLINE void ssm_avx512_fold_a8(int32_t *y, const ssm_avx512_sum_t *s, size_t
     SSM_UNROLL for (r = 0; r < R; r += 4) {
         const __m512i a =
             ssm_avx512_quarters(s[r], s[r + step], s[r + 2 * step], s[r + 3 * step]);
-        ssm_avx512_put(y + 4 * r, _mm512_permutexvar_epi32(order, a), R > 1 ? 16 : rows, more);
+        ssm_avx512_put(y + 4 * r, _mm512_permutexvar_epi32(order, a), R > 1 ? 16 : rows, start,
+                       more);
     }
 }
 
@@ -230,14 +239,15 @@ static inline ssm_avx512_weights_a16_t ssm_avx512_weights_a16(const int8_t *w, s
 
 static inline ssm_avx512_sum_t ssm_avx512_mac_a16(ssm_avx512_sum_t s, __m512i w, __m512i x)
 {
-    return _mm512_dpwssd_epi32(s, w, x);
+    __asm__("vpdpwssd %2, %1, %0" : "+v"(s) : "v"(w), "v"(x));
+    return s;
 }
 
-static inline ssm_avx512_sum_t ssm_avx512_start_a16(const int16_t *q, size_t n)
+static inline int32_t ssm_avx512_start_a16(const int16_t *q, size_t n)
 {
     (void)q;
     (void)n;
-    return _mm512_setzero_si512();
+    return 0;
 }
 
 /* In quarters 0 and 2: the sum over the lower and over the upper half of four registers. */
@@ -248,12 +258,13 @@ static inline __m512i ssm_avx512_halves(const ssm_avx512_sum_t *s, size_t step)
 }
 
 SSM_INLINE void ssm_avx512_fold_a16(int32_t *y, const ssm_avx512_sum_t *s, size_t R, size_t rows,
-                                    int more)
+                                    int32_t start, int more)
 {
     const __m512i order =
         _mm512_setr_epi32(0, 8, 1, 9, 2, 10, 3, 11, 16, 24, 17, 25, 18, 26, 19, 27);
     const __m512i a = ssm_avx512_halves(s, R > 1), b = R == 8 ? ssm_avx512_halves(s + 4, 1) : a;
-    ssm_avx512_put(y, _mm512_permutex2var_epi32(a, order, b), R > 1 ? 2 * R : rows, more);
+    ssm_avx512_put(y, _mm512_permutex2var_epi32(a, order, b), R > 1 ? 2 * R : rows, start,
+                   more);
 }
 
 #include "ssm_integer_dot.h"

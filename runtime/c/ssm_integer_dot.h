@@ -12,23 +12,25 @@
        codes_aX(q, n)              n = 4, 8, 12 or 16 codes, then zeros
        weights_aX(w, n, rows)      n weights of each of `rows` rows; it reads nothing else
        mac_aX(sum, weights, codes) sum + their products
-       start_aX(q, n)              what the sums of a frame of n codes start from
-       fold_aX(y, sums, R, rows, more)
-                                   y = the rows of R registers, of `rows` rows if R is 1; more: y +=
+       zero()                      sums of nothing
+       start_aX(q, n)              int32: what is missing in the sums of each row, for n codes
+       fold_aX(y, sums, R, rows, start, more)
+                                   y = start + the sums of R registers, of `rows` rows if R is 1;
+                                   more: y += that
    and registers of sums in a tile: SSM_TILE_1_aX of one frame, SSM_TILE_4_aX of four. */
 
 #define SSM_DOT_KERNEL(aX, code_t)                                                                 \
     SSM_INLINE void SSM_V(tile_##aX)(const code_t *q, const int8_t *w, int32_t *y,                 \
-                                     const SSM_V(sum_t) *start, size_t Kp, size_t M,               \
+                                     const int32_t *start, size_t Kp, size_t M,                    \
                                      size_t columns, size_t n, size_t F, size_t R, size_t rows,    \
                                      int more)                                                     \
     {                                                                                              \
-        SSM_V(sum_t) s[4][16];                                                                     \
+        SSM_V(sum_t) s[16]; /* (F, R) */                                                           \
         SSM_V(aX##_t) x[4];                                                                        \
         size_t f, r, k;                                                                            \
         SSM_UNROLL for (f = 0; f < F; f++)                                                         \
             SSM_UNROLL for (r = 0; r < R; r++)                                                     \
-                s[f][r] = start[f];                                                                \
+                s[f * R + r] = SSM_V(zero)();                                                      \
         for (k = 0; k < columns; k += n, w += n * M) {                                             \
             SSM_UNROLL for (f = 0; f < F; f++)                                                     \
                 x[f] = SSM_V(codes_##aX)(q + f * Kp + k, n);                                       \
@@ -36,11 +38,11 @@
                 const SSM_V(weights_##aX##_t) weights =                                            \
                     SSM_V(weights_##aX)(w + r * SSM_PER_SUM_##aX * n, n, rows);                    \
                 SSM_UNROLL for (f = 0; f < F; f++)                                                 \
-                    s[f][r] = SSM_V(mac_##aX)(s[f][r], weights, x[f]);                             \
+                    s[f * R + r] = SSM_V(mac_##aX)(s[f * R + r], weights, x[f]);                   \
             }                                                                                      \
         }                                                                                          \
         SSM_UNROLL for (f = 0; f < F; f++)                                                         \
-            SSM_V(fold_##aX)(y + f * M, s[f], R, rows, more);                                      \
+            SSM_V(fold_##aX)(y + f * M, s + f * R, R, rows, start[f], more);                       \
     }                                                                                              \
     /* columns in groups of n, for F frames: tiles of R registers, of SSM_TILE_4_##aX, of one */   \
     SSM_INLINE void SSM_V(columns_##aX)(const code_t *q, const int8_t *w, int32_t *y, size_t Kp,   \
@@ -48,7 +50,7 @@
                                         int more)                                                  \
     {                                                                                              \
         const size_t step = R * SSM_PER_SUM_##aX, one = SSM_PER_SUM_##aX;                          \
-        SSM_V(sum_t) start[4];                                                                     \
+        int32_t start[4];                                                                          \
         size_t f, o = 0;                                                                           \
         SSM_UNROLL for (f = 0; f < F; f++)                                                         \
             start[f] = SSM_V(start_##aX)(q + f * Kp, columns);                                     \

@@ -209,25 +209,32 @@ static inline ssm_v_sum_t ssm_v_mac_a16(ssm_v_sum_t s, ssm_v_weights_a16_t w, ss
     return vmlal_high_s16(s, w.val[1], x.val[1]);
 }
 
-static inline ssm_v_sum_t ssm_v_start_a8(const int8_t *q, size_t K)
+static inline ssm_v_sum_t ssm_v_zero(void)
 {
-    (void)q;
-    (void)K;
     return vdupq_n_s32(0);
 }
 
-static inline ssm_v_sum_t ssm_v_start_a16(const int16_t *q, size_t K)
+static inline int32_t ssm_v_start_a8(const int8_t *q, size_t n)
 {
     (void)q;
-    (void)K;
-    return vdupq_n_s32(0);
+    (void)n;
+    return 0;
+}
+
+static inline int32_t ssm_v_start_a16(const int16_t *q, size_t n)
+{
+    (void)q;
+    (void)n;
+    return 0;
 }
 
 /* four rows at once: [a0 + a1, a2 + a3, b0 + b1, b2 + b3], and so on */
-SSM_INLINE void ssm_v_fold_a8(int32_t *y, const ssm_v_sum_t *s, size_t R, size_t rows, int more)
+SSM_INLINE void ssm_v_fold_a8(int32_t *y, const ssm_v_sum_t *s, size_t R, size_t rows, int32_t start,
+                               int more)
 {
     size_t r;
     (void)rows;
+    (void)start;
     if (R == 1)
         *y = vaddvq_s32(s[0]) + (more ? *y : 0);
     SSM_UNROLL for (r = 0; r + 4 <= R; r += 4) {
@@ -237,9 +244,10 @@ SSM_INLINE void ssm_v_fold_a8(int32_t *y, const ssm_v_sum_t *s, size_t R, size_t
     }
 }
 
-SSM_INLINE void ssm_v_fold_a16(int32_t *y, const ssm_v_sum_t *s, size_t R, size_t rows, int more)
+SSM_INLINE void ssm_v_fold_a16(int32_t *y, const ssm_v_sum_t *s, size_t R, size_t rows, int32_t start,
+                               int more)
 {
-    ssm_v_fold_a8(y, s, R, rows, more);
+    ssm_v_fold_a8(y, s, R, rows, start, more);
 }
 
 #include "ssm_integer_dot.h"

@@ -76,18 +76,23 @@ SSM_INLINE ssm_v_sum_t ssm_v_mac_a8(ssm_v_sum_t s, ssm_v_words_t w, ssm_v_words_
     return ssm_v_mac_a16(s, w, x);
 }
 
-SSM_INLINE ssm_v_sum_t ssm_v_start_a8(const int8_t *q, size_t n)
+static inline ssm_v_sum_t ssm_v_zero(void)
 {
-    (void)q;
-    (void)n;
     return _mm_setzero_si128();
 }
 
-SSM_INLINE ssm_v_sum_t ssm_v_start_a16(const int16_t *q, size_t n)
+SSM_INLINE int32_t ssm_v_start_a8(const int8_t *q, size_t n)
 {
     (void)q;
     (void)n;
-    return _mm_setzero_si128();
+    return 0;
+}
+
+SSM_INLINE int32_t ssm_v_start_a16(const int16_t *q, size_t n)
+{
+    (void)q;
+    (void)n;
+    return 0;
 }
 
 /* the four sums of four registers */
@@ -99,10 +104,12 @@ SSM_INLINE __m128i ssm_v_four_sums(const ssm_v_sum_t *s, size_t step)
     return _mm_add_epi32(_mm_unpacklo_epi64(ab, cd), _mm_unpackhi_epi64(ab, cd));
 }
 
-SSM_INLINE void ssm_v_fold_a8(int32_t *y, const ssm_v_sum_t *s, size_t R, size_t rows, int more)
+SSM_INLINE void ssm_v_fold_a8(int32_t *y, const ssm_v_sum_t *s, size_t R, size_t rows, int32_t start,
+                               int more)
 {
     size_t r;
     (void)rows;
+    (void)start;
     if (R == 1)
         *y = ssm_sum32(_mm_cvtsi128_si32(ssm_v_four_sums(s, 0)), more ? *y : 0);
     SSM_UNROLL for (r = 0; r + 4 <= R; r += 4) {
@@ -112,9 +119,10 @@ SSM_INLINE void ssm_v_fold_a8(int32_t *y, const ssm_v_sum_t *s, size_t R, size_t
     }
 }
 
-SSM_INLINE void ssm_v_fold_a16(int32_t *y, const ssm_v_sum_t *s, size_t R, size_t rows, int more)
+SSM_INLINE void ssm_v_fold_a16(int32_t *y, const ssm_v_sum_t *s, size_t R, size_t rows, int32_t start,
+                               int more)
 {
-    ssm_v_fold_a8(y, s, R, rows, more);
+    ssm_v_fold_a8(y, s, R, rows, start, more);
 }
 
 #include "ssm_integer_dot.h"
