@@ -46,14 +46,25 @@ class _Range:
         )
 
     def tensors(self, key: str) -> dict[str, Float32]:
-        """What the bundle keeps, by name; a mean that rounding put out of its range is put back."""
+        """What the bundle keeps, by name; a mean that rounding put out of its range is put back.
+
+        Raises:
+            InputError: values so large that their variance is beyond float32.
+        """
         mean = self.total / self.count
         low, high = self.low.astype(np.float32), self.high.astype(np.float32)
         rows = np.array([low, high, np.clip(mean.astype(np.float32), low, high)])
+        if key == "input":
+            return {f"{PREFIX}{key}": rows}
         covariance = self.products / self.count - np.outer(mean, mean)
         np.fill_diagonal(covariance, np.maximum(covariance.diagonal(), 0.0))
+        if (largest := np.abs(covariance).max()) > np.finfo(np.float32).max:
+            raise InputError(
+                f"on the calibration data the variance of {key} is {largest:.3g}, more than float32 holds;"
+                " drop the frames with such values, or scale the inputs before training"
+            )
         both = ((covariance + covariance.T) / 2).astype(np.float32)
-        return {f"{PREFIX}{key}": rows} | ({} if key == "input" else {f"{PREFIX}{key}.covariance": both})
+        return {f"{PREFIX}{key}": rows, f"{PREFIX}{key}.covariance": both}
 
 
 def calibrate(bundle: Bundle, sequences: Sequence[Float32]) -> Bundle:
@@ -64,7 +75,8 @@ def calibrate(bundle: Bundle, sequences: Sequence[Float32]) -> Bundle:
         sequences: inputs as the model will meet them, each (T, U); training data, not test data.
 
     Raises:
-        InputError: no frames, a sequence of another width, or one that is not finite.
+        InputError: no frames, a sequence of another width, one that is not finite, or one so large that
+            a variance is beyond float32.
     """
     width = len(bundle.meta.inputs)
     sequences = [np.asarray(sequence, np.float32) for sequence in sequences]

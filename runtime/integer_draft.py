@@ -121,6 +121,7 @@ def _start(d: Draft, first: Op) -> None:
     largest = np.maximum(np.abs(low), np.abs(high)) * HEADROOM[16]
     top = float(largest.max())
     largest = np.maximum(largest, (top if top > 0 else 1.0) * _QUIETEST)
+    largest = np.maximum(largest, CODE_LIMIT * float(np.finfo(np.float32).tiny))  # 1 / scale is a float32 too
     # float32, because that is what the edge of the model multiplies with
     d.input_scale = (largest / CODE_LIMIT).astype(np.float32).astype(np.float64)
     d.ids = d.classes.fixed(d.input_scale / 2.0**INPUT_SHIFT)

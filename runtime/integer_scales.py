@@ -7,6 +7,7 @@ its class; ``solve`` then gives the smallest scales that keep every code below 2
 
 from __future__ import annotations
 
+import copy
 import math
 from typing import Literal
 
@@ -48,9 +49,9 @@ class Scales:
         return ids
 
     def joinable(self, a: Ids, b: Ids) -> bool:
-        """Whether no pair of classes lies on two different grids."""
-        grids = [{self._grid[self._root(i)], self._grid[self._root(j)]} for i, j in zip(a, b, strict=True)]
-        return all(len(pair - {None}) < 2 for pair in grids)
+        """Whether join(a, b) would leave every class on one grid at most."""
+        trial = copy.deepcopy(self)  # pairs may have classes in common: each join changes the next
+        return all(trial.uniform(np.array(pair)) for pair in zip(a, b, strict=True))
 
     def join(self, a: Ids, b: Ids) -> None:
         """One scale for a[i] and b[i], each i; they MUST be joinable."""

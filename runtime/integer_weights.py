@@ -27,7 +27,7 @@ from ssmith.runtime.integer_rounding import round_rows
 HEADROOM = {16: 4.0, 8: 1.25}
 ALPHAS = (0.0, 0.25, 0.5, 0.75, 1.0)
 _FAR = 4  # 16-bit codes are centred on 0 unless that makes them this much wider
-_NARROWEST = 1 / 256  # of the widest channel: below that, a channel gains nothing from finer steps
+_NARROWEST = 1 / 256  # of the widest channel or of what it adds: below that, finer steps gain nothing
 _LARGEST_SUM = (1 << 30) - 1  # of an accumulator
 
 
@@ -117,8 +117,10 @@ def _product(
 ) -> Product:
     centre, half = _covered(seen.low, seen.high, bits)
     widest = half.max() if half.max() > 0 else max(float(np.abs(seen.mean).max()), 1.0) * 1e-3
-    half = np.maximum(half, widest * _NARROWEST)
     column = np.abs(weight).max(0)
+    most = float((half * column).max())  # at the outputs: small values may have large weights
+    least = np.minimum(widest, most / np.maximum(column, 1e-30)) if most > 0 else widest
+    half = np.maximum(half, least * _NARROWEST)
     column = np.maximum(column, max(float(column.max()), 1e-30) * _NARROWEST)
     cover = half**alpha / column ** (1 - alpha)
     cover *= (half / cover).max()

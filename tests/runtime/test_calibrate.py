@@ -109,6 +109,7 @@ def test_variants_are_calibrated_too():
         ([np.zeros((5, 2))], r"shape \(5, 2\)"),
         ([np.zeros(3)], r"shape \(3,\)"),
         ([np.full((5, 3), np.nan)], "NaN or infinity"),
+        ([np.eye(3) * 1e25], "variance of encoder.input is .* more than float32 holds"),
     ],
 )
 def test_data_that_tells_nothing_is_refused(blocks, words):

@@ -189,6 +189,16 @@ def test_on_silence_states_end_near_their_resting_point_and_outputs_stand_still(
 # --- refusals
 
 
+@pytest.mark.parametrize("size", [0.0, 1e-45, 1e-40, 1e-30])
+def test_inputs_that_were_as_good_as_silent_have_a_finite_scale(size):
+    bundle = random_bundle(np.random.default_rng(0))
+    block = np.full((50, 3), size, np.float32)
+    model = lower_integer(calibrate(bundle, [block]))
+    assert np.isfinite(model.input_factor).all() and (model.input_scale > 0).all()
+    assert not model.encode(np.zeros((1, 3), np.float32)).any()
+    assert snr_db(bundle, model, [block]) > 38
+
+
 def test_a_bundle_without_calibration_is_told_what_to_run():
     with pytest.raises(InputError, match="ssmith quantize"):
         lower_integer(some_ssm(0))

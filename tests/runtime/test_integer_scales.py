@@ -50,6 +50,17 @@ def test_two_grids_do_not_join():
     assert classes.uniform(np.concatenate([a, plain])) and len(set(classes.solve(plain))) == 1
 
 
+def test_two_grids_do_not_join_by_way_of_a_third_class():
+    classes = Scales()
+    mixed, plain = classes.fresh(2), classes.fresh(2)
+    classes.to_grid(mixed[:1], "gelu")
+    classes.to_grid(mixed[1:], "sigmoid")
+    assert classes.joinable(mixed, plain)
+    classes.uniform(plain)
+    assert not classes.joinable(mixed, plain)
+    assert not classes.uniform(mixed)  # asking changes nothing
+
+
 def test_fixed_scales_stay():
     classes = Scales()
     ids = classes.fixed(np.array([0.25, 3.0]))

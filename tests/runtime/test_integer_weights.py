@@ -77,3 +77,16 @@ def test_a_floor_is_kept():
     u = np.random.default_rng(3).standard_normal((200, 2))
     product = make_product(np.ones((1, 2), np.float32), seen_of(u), 16, floor=np.array([0.01, 0.0]))
     assert product.codes.step[0] == 0.01
+
+
+@pytest.mark.parametrize(("bits", "decibels"), [(16, 40), (8, 25)])
+@pytest.mark.parametrize("ratio", [1.0, 1e3, 1e6])
+def test_small_values_with_large_weights_count_as_much_as_large_ones_with_small(bits, decibels, ratio):
+    """Inputs in physical units: pascals beside radians."""
+    rng = np.random.default_rng(4)
+    units = np.array([ratio, 1 / ratio, 1.0]) ** 0.5
+    u = rng.standard_normal((2000, 3)) * units
+    weight = (rng.standard_normal((4, 3)) / units).astype(np.float32)
+    _, y = computed(make_product(weight, seen_of(u), bits), u)
+    exact = u @ weight.T.astype(float)
+    assert ((y - exact) ** 2).sum() < 10 ** (-decibels / 10) * (exact**2).sum()
