@@ -25,8 +25,12 @@
 
 #if SSM_LANES == 16
 #define SSM_WIDE 64
-#define SSM_FOUR 32
+#define SSM_FOUR 64
+#if defined(SSM_FMA)
 #define SSM_EIGHT 32
+#else
+#define SSM_EIGHT 0
+#endif
 #elif SSM_LANES == 8 || (defined(__aarch64__) && !SSM_NEON_FMA)
 #define SSM_WIDE 64
 #define SSM_FOUR 16
@@ -67,6 +71,19 @@ typedef float SSM_JOIN(ssm_v16_, SSM_LEVEL) \
 #define SSM_V16 SSM_V8
 #endif
 
+/* An input that meets L weights at once: in every lane of a register where the compiler would otherwise
+   load it again for each of them, elsewhere as it is. */
+#if SSM_LANES == 16
+#define SSM_INPUT(V, R, name, value)                                                               \
+    V name;                                                                                        \
+    memset(&name, 0, sizeof name);                                                                 \
+    name = (value) - name;                                                                         \
+    if (R > 1)                                                                                     \
+        __asm__("" : "+v"(name))
+#else
+#define SSM_INPUT(V, R, name, value) const float name = (value)
+#endif
+
 /* a = a + w x, for L lanes of a and w */
 #if !defined(SSM_FMA)
 #define SSM_MADD(L, a, w, x) (a) += (w) * (x)
@@ -77,10 +94,13 @@ typedef float SSM_JOIN(ssm_v16_, SSM_LEVEL) \
 #else
 #define SSM_FMA_1(a, w, x) ssm_fma_slow(w, x, a)
 #endif
-#if defined(__x86_64__)
+#if SSM_LANES == 16
+#define SSM_FMA_4(a, w, x) _mm_fmadd_ps(w, x, a)
+#define SSM_FMA_8(a, w, x) _mm256_fmadd_ps(w, x, a)
+#define SSM_FMA_16(a, w, x) _mm512_fmadd_ps(w, x, a)
+#elif defined(__x86_64__)
 #define SSM_FMA_4(a, w, x) _mm_fmadd_ps(w, _mm_set1_ps(x), a)
 #define SSM_FMA_8(a, w, x) _mm256_fmadd_ps(w, _mm256_set1_ps(x), a)
-#define SSM_FMA_16(a, w, x) _mm512_fmadd_ps(w, _mm512_set1_ps(x), a)
 #elif defined(__aarch64__) || SSM_HELIUM
 #define SSM_FMA_4(a, w, x) vfmaq_n_f32(a, w, x)
 #else
@@ -100,7 +120,7 @@ typedef float SSM_JOIN(ssm_v16_, SSM_LEVEL) \
     SSM_TILE_OF(SSM_HERE(ssm_tile_##R##_##W##_level), SSM_HERE(ssm_tile_##R##_##W##_call), R, W,   \
                 __VA_ARGS__)
 #define SSM_TILE_OF(name, call, R, W, ...) SSM_TILE_NAMED(name, call, R, W, __VA_ARGS__)
-#define SSM_TILE_NAMED(name, call, R, W, V, L)                                                           \
+#define SSM_TILE_NAMED(name, call, R, W, V, L)                                                     \
     SSM_INLINE void name(const float *SSM_RESTRICT x, const float *SSM_RESTRICT w,                 \
                          const float *SSM_RESTRICT b, float *SSM_RESTRICT y, size_t K, size_t M)   \
     {                                                                                              \
@@ -116,10 +136,10 @@ typedef float SSM_JOIN(ssm_v16_, SSM_LEVEL) \
                 a[r][o] = c;                                                                       \
         }                                                                                          \
         for (i = 0; i < K; i++, w += M)                                                            \
-            for (o = 0; o < W / L; o++) {                                                          \
-                c = *(const V *)(w + o * L);                                                       \
-                for (r = 0; r < R; r++)                                                            \
-                    SSM_MADD(L, a[r][o], c, x[r * K + i]);                                         \
+            for (r = 0; r < R; r++) {                                                              \
+                SSM_INPUT(V, R, input, x[r * K + i]);                                                 \
+                for (o = 0; o < W / L; o++)                                                        \
+                    SSM_MADD(L, a[r][o], *(const V *)(w + o * L), input);                          \
             }                                                                                      \
         for (r = 0; r < R; r++)                                                                    \
             for (o = 0; o < W / L; o++)                                                            \
@@ -152,9 +172,9 @@ typedef float SSM_JOIN(ssm_v16_, SSM_LEVEL) \
 #ifndef SSM_TILES_BY_HAND
 #define SSM_TILES_BY_HAND(X)
 #endif
-#if SSM_FOUR == 32
+#if SSM_FOUR == 64
 #define SSM_TILES_OF_4(X)                                                                          \
-    SSM_COMMON_TILES(X, 4) X(4, 8, SSM_V8) X(4, 16, SSM_V16) X(4, 32, SSM_V16)
+    SSM_COMMON_TILES(X, 4) X(4, 8, SSM_V8) X(4, 16, SSM_V16) X(4, 32, SSM_V16) X(4, 64, SSM_V16)
 #elif SSM_FOUR == 16
 #define SSM_TILES_OF_4(X) SSM_COMMON_TILES(X, 4) X(4, 8, SSM_V8) X(4, 16, SSM_V16)
 #elif SSM_FOUR == 8
@@ -360,6 +380,7 @@ SSM_KERNELS(SSM_OUT_OF_LINE)
 #undef SSM_V16
 #undef SSM_HERE
 #undef SSM_MADD
+#undef SSM_INPUT
 #undef SSM_HAS_FMA
 #undef SSM_FMA_1
 #undef SSM_FMA_4
