@@ -160,6 +160,15 @@ def test_any_op_list_compiles_without_a_warning(tmp_path, bits, options):
 
 
 @needs_compiler
+def test_check_compares_every_form_that_was_written(tmp_path):
+    bundle = calibrated(random_bundle(np.random.default_rng(3)))
+    c99.lower(bundle, tmp_path)
+    rows = c99.check(bundle, tmp_path)
+    assert all(row.passed for row in rows)
+    assert {row.artifact for row in rows} == {"net.c", "net.ssmc", "net_int8.c", "net_int8.ssmc"}
+
+
+@needs_compiler
 @pytest.mark.parametrize("level", ["-O2", "-O3"])
 def test_the_stack_is_as_deep_as_the_header_says(tmp_path, level):
     compiler = find_compiler()
