@@ -48,6 +48,17 @@ def test_gelu():
         assert (np.abs(gelu32(x) - exact) / np.maximum(1, np.abs(exact) / 12)).max() < 4e-7
 
 
+def test_functions_hold_their_bounds_on_every_scale():
+    x = np.arange(0, 0x7F800000, 4099, dtype=np.int32).view(np.float32)  # all exponents, subnormals too
+    x = np.concatenate([-x[::-1], x])
+    exact = x.astype(np.float64)
+    assert np.abs(sigmoid32(x) - sigmoid64(exact)).max() < 2e-7
+    moderate = np.abs(x) <= 12
+    assert np.abs(gelu32(x) - gelu64(exact))[moderate].max() < 5e-7
+    right = x > 12
+    assert np.array_equal(gelu32(x)[right], x[right])
+
+
 def test_rsqrt():
     x = np.exp(np.linspace(-86, 88, COUNT)).astype(np.float32)
     assert np.abs(rsqrt32(x) * np.sqrt(x.astype(np.float64)) - 1).max() < 1.2e-7
