@@ -1,8 +1,8 @@
 """Calibration: what the vectors before the weights, and the states, are on data; pure float64.
 
-Every sequence is run from a fresh state. For each channel the bundle then carries minimum, maximum,
-and mean, and the covariance between channels, from which ``ssmith.runtime.integer_lower`` makes codes and
-weights. The same bundle and sequences give the same bytes.
+Every sequence is run from a fresh state. For each channel the bundle then carries minimum, maximum and
+mean, and the covariance between channels (of more than 512 channels only the variances), from which
+``ssmith.runtime.integer_lower`` makes codes and weights. The same bundle and sequences give the same bytes.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ import numpy as np
 from ssmith.bundle import Bundle
 from ssmith.errors import InputError
 from ssmith.ops import SSM, Add, Float32, Linear, Save
-from ssmith.quant import PREFIX, Calibration
+from ssmith.quant import MOST_COVARIANCES, PREFIX, Calibration
 from ssmith.runtime.arithmetic import Float64
 from ssmith.runtime.reference import State, run
 
@@ -29,12 +29,14 @@ class _Range:
     low: Float64
     high: Float64
     total: Float64
-    products: Float64  # Σ v vᵀ
+    products: Float64  # Σ v vᵀ, or only its diagonal where that is all that is kept
     count: int
 
     @classmethod
     def of(cls, vectors: Float64) -> _Range:
-        return cls(vectors.min(0), vectors.max(0), vectors.sum(0), vectors.T @ vectors, len(vectors))
+        many = vectors.shape[1] > MOST_COVARIANCES
+        products = (vectors * vectors).sum(0) if many else vectors.T @ vectors
+        return cls(vectors.min(0), vectors.max(0), vectors.sum(0), products, len(vectors))
 
     def joined(self, other: _Range) -> _Range:
         return _Range(
@@ -56,15 +58,18 @@ class _Range:
         rows = np.array([low, high, np.clip(mean.astype(np.float32), low, high)])
         if key == "input":
             return {f"{PREFIX}{key}": rows}
-        covariance = self.products / self.count - np.outer(mean, mean)
-        np.fill_diagonal(covariance, np.maximum(covariance.diagonal(), 0.0))
+        if self.products.ndim == 1:
+            covariance = np.maximum(self.products / self.count - mean * mean, 0.0)[None]
+        else:
+            covariance = self.products / self.count - np.outer(mean, mean)
+            np.fill_diagonal(covariance, np.maximum(covariance.diagonal(), 0.0))
+            covariance = (covariance + covariance.T) / 2
         if (largest := np.abs(covariance).max()) > np.finfo(np.float32).max:
             raise InputError(
                 f"on the calibration data the variance of {key} is {largest:.3g}, more than float32 holds;"
                 " drop the frames with such values, or scale the inputs before training"
             )
-        both = ((covariance + covariance.T) / 2).astype(np.float32)
-        return {f"{PREFIX}{key}": rows, f"{PREFIX}{key}.covariance": both}
+        return {f"{PREFIX}{key}": rows, f"{PREFIX}{key}.covariance": covariance.astype(np.float32)}
 
 
 def calibrate(bundle: Bundle, sequences: Sequence[Float32]) -> Bundle:

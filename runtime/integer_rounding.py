@@ -7,13 +7,15 @@ the best linear prediction: with H⁻¹ = Uᵀ U, U upper triangular,
 
     r_i = round(w_i / s);   w_j ← w_j - (w_i - s r_i) U_ij / U_ii   for j > i,
 
-the columns with the largest variance first (Frantar et al., GPTQ, 2023). The scale of each row is the
-best of a few.
+the columns with the largest variance first (Frantar et al., GPTQ, 2023). Where only variances are known
+nothing predicts anything, and each weight is rounded to its nearest. The scale of each row is the best of
+a few.
 """
 
 from __future__ import annotations
 
 import numpy as np
+from numpy.typing import NDArray
 
 from ssmith.quant import WEIGHT_LIMIT
 from ssmith.runtime.integer_model import Float64, Int8
@@ -28,24 +30,35 @@ def round_rows(matrix: Float64, covariance: Float64) -> tuple[Int8, Float64, Flo
 
     Args:
         matrix: weights on codes, (M, K).
-        covariance: of the codes, (K, K); variances that rounding to float32 made negative count as 0.
+        covariance: of the codes, (K, K), or their variances, (1, K); eigenvalues that rounding to float32
+            made negative count as 0.
     """
+    full: Float64 = np.abs(matrix).max(1) / WEIGHT_LIMIT
+    full[full == 0] = full[full > 0].min(initial=1.0)  # rows of zeros ask for nothing of their own
+    scales = np.outer(CLIPS, full).ravel()  # every row at every clip, one walk over the columns for all
+    tried = np.tile(matrix, (len(CLIPS), 1))
+    if len(covariance) < covariance.shape[1]:
+        rows = np.clip(np.rint(tried / scales[:, None]), -WEIGHT_LIMIT, WEIGHT_LIMIT)
+        error = tried - scales[:, None] * rows
+        noise = (error**2 * covariance).sum(1)
+    else:
+        order, spread = _prediction(covariance)
+        rows = np.empty(tried.shape)
+        rows[:, order] = _compensated(tried[:, order], scales, spread)
+        error = tried - scales[:, None] * rows
+        noise = np.einsum("oi,oi->o", error @ covariance, error)
+    best = noise.reshape(len(CLIPS), -1).argmin(0) * len(matrix) + np.arange(len(matrix))
+    return rows[best].astype(np.int8), scales[best], noise[best]
+
+
+def _prediction(covariance: Float64) -> tuple[NDArray[np.intp], Float64]:
+    """Columns, the largest variance first, and U of H⁻¹ = Uᵀ U in that order."""
     variance = covariance.diagonal()
     order = np.argsort(-variance, kind="stable")
     values, basis = np.linalg.eigh(covariance[np.ix_(order, order)])
     damped = np.maximum(values, 0.0) + _DAMPING * max(float(variance.mean()), 1e-30)
     inverse = (basis / damped) @ basis.T
-    spread: Float64 = np.linalg.cholesky((inverse + inverse.T) / 2).T  # U
-    full: Float64 = np.abs(matrix).max(1) / WEIGHT_LIMIT
-    full[full == 0] = full[full > 0].min(initial=1.0)  # rows of zeros ask for nothing of their own
-    scales = np.outer(CLIPS, full).ravel()  # every row at every clip, one walk over the columns for all
-    tried = np.tile(matrix, (len(CLIPS), 1))
-    rows = np.empty(tried.shape)
-    rows[:, order] = _compensated(tried[:, order], scales, spread)
-    error = tried - scales[:, None] * rows
-    noise = np.einsum("oi,oi->o", error @ covariance, error)
-    best = noise.reshape(len(CLIPS), -1).argmin(0) * len(matrix) + np.arange(len(matrix))
-    return rows[best].astype(np.int8), scales[best], noise[best]
+    return order, np.linalg.cholesky((inverse + inverse.T) / 2).T
 
 
 def _compensated(matrix: Float64, scale: Float64, spread: Float64) -> Float64:

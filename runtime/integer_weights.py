@@ -33,7 +33,10 @@ _LARGEST_SUM = (1 << 30) - 1  # of an accumulator
 
 @dataclass(frozen=True, eq=False)
 class Seen:
-    """What calibration saw of a vector: minimum, maximum, mean (K) and covariance (K, K), real."""
+    """What calibration saw of a vector, real: minimum, maximum, mean (K), covariance (K, K).
+
+    Of more than 512 channels ``covariance`` holds the variances, (1, K).
+    """
 
     low: Float64
     high: Float64
@@ -127,7 +130,7 @@ def _product(
     limit = CODE_LIMITS[bits]
     while True:
         step = np.maximum(cover / limit, floor)
-        covariance = seen.covariance / np.outer(step, step) + np.eye(len(step)) / 12  # codes are rounded
+        covariance = _of_codes(seen.covariance, step)
         rows, scale, noise = round_rows(weight * step, covariance)
         fits = int(_LARGEST_SUM // max(np.abs(rows.astype(np.int64)).sum(1).max(), 1))
         if limit <= fits:
@@ -137,6 +140,13 @@ def _product(
     rounded = scale[:, None] * rows
     bias = weight @ codes.offset + (weight * step - rounded) @ ((seen.mean - codes.offset) / step)
     return Product(codes, rows, scale, bias, noise + (rounded**2).sum(1) / 12)
+
+
+def _of_codes(covariance: Float64, step: Float64) -> Float64:
+    """Covariance (K, K), or variances (1, K), of codes: they are rounded, which adds 1/12 to each."""
+    if covariance.shape[0] < covariance.shape[1]:
+        return covariance / step**2 + 1 / 12
+    return covariance / np.outer(step, step) + np.eye(len(step)) / 12
 
 
 def _covered(low: Float64, high: Float64, bits: int) -> tuple[Float64, Float64]:

@@ -9,7 +9,8 @@
 
 Ranges come from a **calibration**: what the vectors before the weights, and the states, were seen to
 be on training sequences. A bundle carries it as tensors ``calibration.KEY``, each (3, n) with the rows
-minimum, maximum and mean of n channels, and ``calibration.KEY.covariance``, (n, n). Keys: ``input``,
+minimum, maximum and mean of n channels, and ``calibration.KEY.covariance``, (n, n), or the variances
+alone, (1, n), of more than 512 channels: the square of thousands would outweigh the model. Keys: ``input``,
 without covariance; ``OP.input`` for every linear and SSM op, the vector it reads; ``OP.state`` for every
 SSM, its planar states.
 """
@@ -28,6 +29,7 @@ WEIGHT_LIMIT = 127
 CODE_LIMITS = {16: 32767, 8: 127}  # activation bits → largest code
 POLE_TOLERANCE = 0.01  # of 1 - |λ|: more than that, and λ is kept in 32 bits
 PREFIX = "calibration."
+MOST_COVARIANCES = 512  # channels; of more, only variances are kept
 ROWS = ("minimum", "maximum", "mean")
 
 
@@ -82,9 +84,9 @@ def _check_ranges(name: str, tensors: Tensors, width: int) -> None:
 def _check_moments(name: str, tensors: Tensors, width: int) -> None:
     _check_ranges(name, tensors, width)
     covariance = tensors[f"{name}.covariance"]
-    if covariance.shape != (width, width):
-        raise InputError(
-            f"tensor '{name}.covariance' has shape {covariance.shape}, expected {(width, width)}"
-        )
-    if (covariance.diagonal() < 0).any() or not np.array_equal(covariance, covariance.T):
+    expected = (width if width <= MOST_COVARIANCES else 1, width)
+    if covariance.shape != expected:
+        raise InputError(f"tensor '{name}.covariance' has shape {covariance.shape}, expected {expected}")
+    variances = covariance.diagonal() if expected[0] == width else covariance[0]
+    if (variances < 0).any() or (expected[0] == width and not np.array_equal(covariance, covariance.T)):
         raise InputError(f"tensor '{name}.covariance' is no covariance; calibrate the bundle again")

@@ -5,9 +5,12 @@ import pytest
 
 from ssmith.bundle import Bundle
 from ssmith.errors import InputError
-from ssmith.quant import PREFIX, calibration_names
+from ssmith.quant import MOST_COVARIANCES, PREFIX, calibration_names
 from ssmith.runtime import calibrate as module
 from ssmith.runtime.calibrate import calibrate, seen_vectors
+from ssmith.runtime.integer import run_integer
+from ssmith.runtime.integer_lower import lower_integer
+from ssmith.runtime.reference import run
 from tests.bundles import kept_modes, random_bundle
 
 
@@ -115,3 +118,18 @@ def test_variants_are_calibrated_too():
 def test_data_that_tells_nothing_is_refused(blocks, words):
     with pytest.raises(InputError, match=words):
         calibrate(sample(), blocks)
+
+
+def test_of_wide_vectors_only_variances_are_kept_and_the_model_still_becomes_integers():
+    wide = sample(orders=(MOST_COVARIANCES // 2 + 1,))
+    calibrated = calibrate(wide, sequences())
+    variances = calibrated.tensors[f"{PREFIX}block0.ssm.state.covariance"]
+    assert variances.shape == (1, MOST_COVARIANCES + 2)
+    states = dict(seen_vectors(wide, sequences()[0].astype(np.float64), {}))["block0.ssm.state"]
+    alone = calibrate(wide, sequences()[:1]).tensors[f"{PREFIX}block0.ssm.state.covariance"][0]
+    np.testing.assert_allclose(alone, states.var(0), rtol=1e-5, atol=1e-12)
+    model = lower_integer(calibrated)
+    frames = sequences()[1]
+    expected = run(wide.meta.ops, wide.tensors, frames)[0]
+    error = model.decode(run_integer(model, model.encode(frames))[0]) - expected
+    assert 10 * np.log10((expected**2).sum() / (error**2).sum()) > 35
