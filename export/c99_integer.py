@@ -93,6 +93,7 @@ def integer_form(bundle: Bundle, model: IntegerModel) -> Form:
             ),
             Run("_codes", "int16_t", "int32_t"),
         ),
+        start="    ssm_find_level();\n",
         notes=_notes(name, upper, model),
         about=about(model),
         meta_fields="const float *input_scale, *output_scale; /* per value: real = code * scale */\n",
