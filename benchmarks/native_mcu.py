@@ -79,9 +79,10 @@ def row(workshop: Workshop, model: str, target: Toolchain, precision: str) -> di
     found: dict[str, Any] = {"model": model, "target": target.name, "precision": precision}
     found["instructions_per_step"] = per_step(target, program)
     found["instructions_per_frame_of_16"] = per_step(target, program, block=BLOCK)
-    flash = header_value(workshop, model, precision, "FLASH_BYTES")
+    reader = target if target.compiler == ARM else TOOLCHAINS["x86-gcc"]
+    flash = header_value(workshop, reader, model, precision, "FLASH_BYTES")
     found["weights_bytes"] = flash
-    found["ram_bytes"] = header_value(workshop, model, precision, "RAM_BYTES")
+    found["ram_bytes"] = header_value(workshop, reader, model, precision, "RAM_BYTES")
     if target.compiler == ARM and target.board:
         for level in ("-O3", "-Os"):
             made = workshop.model_object(target, model, precision, "-fcallgraph-info=su", level)

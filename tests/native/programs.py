@@ -158,13 +158,17 @@ class Workshop:
         return self.root / toolchain.name / "+".join(part.replace("/", "-") for part in parts)
 
 
-def header_value(workshop: Workshop, model: str, precision: str, name: str) -> int:
-    """The value of a macro of the model's header: ``NAME_RAM_BYTES`` for ``RAM_BYTES``."""
+def header_value(workshop: Workshop, toolchain: Toolchain, model: str, precision: str, name: str) -> int:
+    """A macro of the model's header for a processor: ``NAME_RAM_BYTES`` for ``RAM_BYTES``; gcc only."""
     stem = workshop.stem(model, precision)
-    text = f'#include "{stem}.h"\nunsigned value = {stem.upper()}_{name};\n'
-    assembly = command(
-        ["gcc", "-S", "-xc", f"-I{workshop.artifacts(model, precision)}", "-", "-o", "-"], input=text
-    )
-    value = re.search(r"^value:\n\s*\.long\s+(\d+)", assembly, re.M)
+    folder = workshop.artifacts(model, precision)
+    return macro_value(toolchain, folder / f"{stem}.h", f"{stem.upper()}_{name}")
+
+
+def macro_value(toolchain: Toolchain, header: Path, macro: str) -> int:
+    """What a header's macro is for a processor, as its gcc computes it."""
+    text = f'#include "{header}"\nunsigned value = {macro};\n'
+    assembly = command([*toolchain.compiler, *toolchain.target, "-S", "-xc", "-", "-o", "-"], input=text)
+    value = re.search(r"^value:\n\s*\.(?:long|word)\s+(\d+)", assembly, re.M)
     assert value is not None, assembly
     return int(value[1])

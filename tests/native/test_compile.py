@@ -3,7 +3,7 @@
 import pytest
 
 from tests.native.skipping import toolchain
-from tests.native.toolchains import STRICT, TOOLCHAINS, BuildError, compile_object
+from tests.native.toolchains import STRICT, TOOLCHAINS, compile_object
 
 # The first three have a C compiler only (zig compiles C++ for such processors); glibc's C++ wants __GNUC__.
 WITHOUT_CPP = ("aarch64-gcc", "aarch64-gcc-dotprod", "riscv64-gcc", "no-gnu-clang")
@@ -39,18 +39,3 @@ def test_the_header_tells_the_size_of_the_memory(workshop, tmp_path, name):
     layout = tmp_path / "layout.c"
     layout.write_text(LAYOUT)
     compile_object(tools, layout, tmp_path / "layout.o", ("-std=c99", f"-I{workshop.artifacts('layers')}"))
-
-
-def test_clang_proves_that_nothing_blocks(workshop, tmp_path):
-    """Since version 20 clang follows every call of a function that is declared nonblocking."""
-    tools = toolchain("x86-zig")
-    for source in SOURCES:
-        flags = ("-std=c99", "-O1", "-Wfunction-effects", "-Werror")
-        compile_object(tools, workshop.artifacts("layers") / source, tmp_path / "object.o", flags)
-    broken = tmp_path / "broken.c"
-    broken.write_text(
-        "#include <stdlib.h>\nint f(int n) __attribute__((nonblocking));\n"
-        "int f(int n) { int *p = (int *)malloc(4); int m = p ? n : 0; free(p); return m; }\n"
-    )
-    with pytest.raises(BuildError, match="nonblocking"):
-        compile_object(tools, broken, tmp_path / "object.o", flags)

@@ -16,7 +16,7 @@ DIGITS_RAM_LIMIT = 2 * 1024  # beside the block buffer
 def test_code_on_a_cortex_m4(workshop, model, precision, level):
     tools = toolchain("cortex-m4")
     sizes = section_bytes(tools, workshop.model_object(tools, model, precision, level))
-    flash = header_value(workshop, model, precision, "FLASH_BYTES")
+    flash = header_value(workshop, tools, model, precision, "FLASH_BYTES")
     assert flash <= sizes["rodata"], "the weights lie in flash"
     assert sizes["text"] + sizes["rodata"] - flash <= CODE_LIMIT
     assert sizes.get("data", 0) == sizes.get("bss", 0) == 0, "no memory but the caller's"
@@ -24,5 +24,6 @@ def test_code_on_a_cortex_m4(workshop, model, precision, level):
 
 @pytest.mark.parametrize("precision", PRECISIONS)
 def test_memory_of_a_model_of_the_size_of_digits(workshop, precision):
-    block = header_value(workshop, "digits", precision, "SCRATCH_BYTES")
-    assert header_value(workshop, "digits", precision, "RAM_BYTES") - block <= DIGITS_RAM_LIMIT
+    tools = toolchain("cortex-m4")
+    block = header_value(workshop, tools, "digits", precision, "SCRATCH_BYTES")
+    assert header_value(workshop, tools, "digits", precision, "RAM_BYTES") - block <= DIGITS_RAM_LIMIT
