@@ -44,7 +44,7 @@ def main() -> None:
     arguments.add_argument("--out", type=Path)
     out = arguments.parse_args().out
     with resources.as_file(resources.files("ssmith.runtime") / "c") as folder:
-        library = ctypes.CDLL(str(build_library(UNIT, [folder / "ssm_kernels.h"], FLAGS)))
+        library = ctypes.CDLL(str(build_library(UNIT, sorted(folder.glob("ssm_[klm]*.h")), FLAGS)))
     library.linear_ns.restype = ctypes.c_double
     best = {(frames, width): float("inf") for frames in (1, 4) for width in WIDTHS}
     for _ in range(ROUNDS):  # rounds over all widths: a busy moment hits one sample of each

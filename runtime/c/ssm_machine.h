@@ -151,11 +151,11 @@ SSM_INLINE void ssm_find_level(void)
 #endif
 
 /* True where n is a small constant at the call: a copy for exactly this size is then smaller or faster
-   than a call. Not on microcontrollers, where flash is scarce, nor where the caller's own level would have
-   to emulate fused multiply-adds. */
+   than a call; where a call finds wider registers, only the smallest. Not on microcontrollers, where flash
+   is scarce, nor where the caller's own level would have to emulate fused multiply-adds. */
 #if defined(__GNUC__) && (defined(__x86_64__) || defined(__aarch64__)) && \
     !(SSM_DISPATCH && defined(SSM_FMA))
-#define SSM_SMALL(n) (__builtin_constant_p(n) && (n) <= 2048)
+#define SSM_SMALL(n) (__builtin_constant_p(n) && (n) <= (SSM_DISPATCH ? 256 : 2048))
 #else
 #define SSM_SMALL(n) 0
 #endif
