@@ -211,6 +211,14 @@ static inline int32_t ssm_mulr(int32_t a, int32_t b)
     int32_t r;
     __asm__("smmulr %0, %1, %2" : "=r"(r) : "r"(a), "r"(b));
     return r;
+#elif defined(__ARM_ARCH_6M__) || defined(__ARM_ARCH_8M_BASE__)
+    /* these cores multiply to 32 bits only, and the library's 64-bit product branches */
+    const int32_t a_high = a >> 16, b_high = b >> 16;
+    const uint32_t a_low = (uint32_t)a & 0xffff, b_low = (uint32_t)b & 0xffff;
+    const int32_t p = a_high * (int32_t)b_low, q = b_high * (int32_t)a_low;
+    const uint32_t carry = ((uint32_t)p & 0xffff) + ((uint32_t)q & 0xffff) +
+                           ((a_low * b_low) >> 16) + 0x8000;
+    return a_high * b_high + (p >> 16) + (q >> 16) + (int32_t)(carry >> 16);
 #else
     return (int32_t)(((int64_t)a * b + 0x80000000) >> 32);
 #endif
@@ -218,6 +226,7 @@ static inline int32_t ssm_mulr(int32_t a, int32_t b)
 
 #include "ssm_integer_frame.h"
 #include "ssm_integer_state.h"
+
 /* ---- the functions above, by the best that the compiler's flags allow ----------------------------- */
 
 #define SSM_I(name) ssm_##name

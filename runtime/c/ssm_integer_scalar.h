@@ -64,6 +64,25 @@ static inline ssm_v_t ssm_v_sub(ssm_v_t a, ssm_v_t b)
     return (int32_t)((uint32_t)a - (uint32_t)b);
 }
 
+/* Smaller or larger. Without a conditional move compilers branch, and then time would depend on data. */
+#if defined(__riscv) || defined(__ARM_ARCH_6M__) || defined(__ARM_ARCH_8M_BASE__)
+/* all bits where a < b: the sign of a - b, or of a where that may overflow */
+static inline int32_t ssm_v_less(int32_t a, int32_t b)
+{
+    const uint32_t difference = (uint32_t)a - (uint32_t)b;
+    return (int32_t)((uint32_t)(a & ~b) | (~(uint32_t)(a ^ b) & difference)) >> 31;
+}
+
+static inline ssm_v_t ssm_v_min(ssm_v_t a, ssm_v_t b)
+{
+    return b ^ ((a ^ b) & ssm_v_less(a, b));
+}
+
+static inline ssm_v_t ssm_v_max(ssm_v_t a, ssm_v_t b)
+{
+    return b ^ ((a ^ b) & ssm_v_less(b, a));
+}
+#else
 static inline ssm_v_t ssm_v_min(ssm_v_t a, ssm_v_t b)
 {
     return a < b ? a : b;
@@ -73,6 +92,7 @@ static inline ssm_v_t ssm_v_max(ssm_v_t a, ssm_v_t b)
 {
     return a > b ? a : b;
 }
+#endif
 
 static inline ssm_v_t ssm_v_and(ssm_v_t a, ssm_v_t b)
 {
