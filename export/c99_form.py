@@ -271,7 +271,7 @@ def _check_period(period_s: float | None, upper: str) -> str:
         return "    (void)period_s; /* the model has no fixed rate */"
     low, high = (repr(period_s * (1 + sign * 1e-6)) for sign in (-1, 1))
     return (
-        f"    if (period_s > 0.0 && !(period_s >= {low} && period_s <= {high}))\n"
+        f"    if (!(period_s <= 0.0) && !(period_s >= {low} && period_s <= {high}))\n"
         f"        return {upper}_E_PERIOD;"
     )
 

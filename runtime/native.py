@@ -156,10 +156,20 @@ class NativeBackend:
         return {name: value.copy() for name, value in state.items()}
 
     def state_set(self, saved: Mapping[str, Any]) -> None:
-        """Continue from states that ``state_get`` returned."""
-        parts = [np.asarray(saved[name], dtype).tobytes() for name, _, dtype in self._states]
+        """Continue from states that ``state_get`` returned.
+
+        Raises:
+            InputError: a value that no state can have; nothing has changed.
+        """
+        with np.errstate(over="ignore"):  # what becomes infinite is refused by C
+            parts = [np.asarray(saved[name], dtype).tobytes() for name, _, dtype in self._states]
         blob = self._saved()[:BLOB_HEADER_BYTES] + b"".join(parts)
-        self._model.call("state_set", ctypes.c_char_p(blob), ctypes.c_size_t(len(blob)))
+        size = ctypes.c_size_t(len(blob))
+        if self._model.function("state_set")(self._model.handle, ctypes.c_char_p(blob), size) != 0:
+            raise InputError(
+                "the saved state holds a value that this model's states never have; give back what state_get"
+                " returned, from the same model. Nothing has changed"
+            )
 
     def _saved(self) -> bytes:
         """The state as C gives it: a header of the model's, then the words."""

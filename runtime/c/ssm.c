@@ -311,7 +311,7 @@ int ssm_check(const ssm_t *m, const char *const *input_names, uint32_t n, double
         if (signal.name[k] != name[k])
             return SSM_E_NAMES;
     }
-    if (m->period_s > 0.0 && period_s > 0.0 &&
+    if (m->period_s > 0.0 && !(period_s <= 0.0) &&
         !(period_s >= m->period_s * (1.0 - 1e-6) && period_s <= m->period_s * (1.0 + 1e-6)))
         return SSM_E_PERIOD;
     return SSM_OK;

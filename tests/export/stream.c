@@ -103,6 +103,7 @@ static int meta(void)
     PROMISE(F(_check)(names, U, period * 1.0000009) == C(_OK));
     PROMISE(F(_check)(names, U, period * 1.000002) == (period > 0 ? C(_E_PERIOD) : C(_OK)));
     PROMISE(F(_check)(names, U, period * 0.999998) == (period > 0 ? C(_E_PERIOD) : C(_OK)));
+    PROMISE(F(_check)(names, U, (double)NAN) == (period > 0 ? C(_E_PERIOD) : C(_OK)));
     PROMISE(F(_check)(names, U - 1, 0.0) == C(_E_NAMES));
     PROMISE(F(_check)(NULL, U, 0.0) == C(_E_NULL));
     for (k = 0; k < U; k++) {

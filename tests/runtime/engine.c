@@ -159,6 +159,7 @@ static void about(const ssm_t *m)
     PROMISE(ssm_signal(m, 0, NULL) == SSM_E_NULL && ssm_signal(NULL, 0, &signal) == SSM_E_NULL);
     PROMISE(ssm_check(m, names, m->inputs, m->period_s) == SSM_OK);
     PROMISE(ssm_check(m, names, m->inputs, m->period_s * 1.000002) == SSM_E_PERIOD);
+    PROMISE(ssm_check(m, names, m->inputs, (double)NAN) == SSM_E_PERIOD);
     PROMISE(ssm_check(m, names, m->inputs, -1.0) == SSM_OK);
     PROMISE(ssm_check(m, NULL, m->inputs, 0.0) == SSM_E_NULL);
     PROMISE(ssm_check(NULL, names, m->inputs, 0.0) == SSM_E_NULL);

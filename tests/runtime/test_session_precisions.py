@@ -114,6 +114,10 @@ def test_an_integer_session_keeps_the_promises(folder, form):
     floats = {name: value.astype(np.float32) for name, value in saved.items()}
     with pytest.raises(InputError, match="of type int"):
         session.state_set(floats)
+    beyond = {name: np.full_like(value, np.iinfo(np.int32).max) for name, value in saved.items()}
+    if session.backend == "native":
+        with pytest.raises(InputError, match="never have"):
+            session.state_set(beyond)
     assert same(saved, session.state_get())
     out = np.empty((40, 2), np.float32)
     assert session.process(BLOCK, out) is out
