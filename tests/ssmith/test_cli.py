@@ -250,8 +250,8 @@ def test_a_full_disk_keeps_what_was_there(finished, tmp_path):
 
 
 def test_no_compiler_costs_only_the_native_backend(finished, tmp_path):
-    """An empty PATH: training falls back, exports are written, native says what to install."""
-    no_tools = {"PATH": str(tmp_path), "CC": "", "XDG_CACHE_HOME": str(tmp_path / "cache")}
+    """No compiler where $CC says: training falls back, exports are written, native says what to install."""
+    no_tools = {"PATH": str(tmp_path), "CC": "absent", "XDG_CACHE_HOME": str(tmp_path / "cache")}
     done = ssmith(*run_arguments(tmp_path / "runs"), **no_tools)
     assert done.returncode == 0, done.stderr
     run = tmp_path / "runs" / "it"

@@ -10,6 +10,7 @@ from ssmith.bundle import Bundle
 from ssmith.cost import model_cost
 from ssmith.errors import InputError
 from ssmith.reduction import Options, parse_orders, reduce_bundle
+from ssmith.train import posthoc, sweep
 from tests.bundles import random_bundle
 from tests.killing import run_verb
 from tests.train import finished
@@ -87,8 +88,8 @@ def test_requests_that_cannot_be_met_write_nothing(model, options, words):
 def test_a_file_that_cannot_be_written_costs_no_work(model, monkeypatch, name, options, words):
     for folder in ("folder.ssm", "folder.json", "curve.svg"):
         (model.parent / folder).mkdir()
-    for module in ("posthoc", "sweep"):  # where the work would start
-        monkeypatch.setattr(f"ssmith.train.{module}.prepare", None)
+    for module in (posthoc, sweep):  # where the work would start
+        monkeypatch.setattr(module, "prepare", None)
     with pytest.raises(InputError, match=words):
         reduce_bundle(model, model.parent / name, Options(**options), quiet=True)
 
