@@ -48,6 +48,8 @@ def render(data: ReportData) -> str:
         "count": count_text,
     }
     environment.filters |= filters
+    shared = [file for file in data.artifacts or [] if not file.path.startswith(data.name)]
+    own = [file for file in data.artifacts or [] if file not in shared]
     template = environment.get_template("report.html.j2")
     css = (files / "report.css").read_text(encoding="utf-8")
     return template.render(
@@ -62,6 +64,9 @@ def render(data: ReportData) -> str:
         gain=_gain(data),
         unmeasured=_unmeasured(data),
         integers=integers(data),
+        own_files=own,
+        engine_files=shared,
+        engine_paths=[file.path for file in shared],
         layers=_layers(data),
         readings=_readings(data.measurements or []),
         proofs=_proofs(data.parity or []),
@@ -152,15 +157,19 @@ def _proofs(rows: list[ParityRow]) -> list[dict[str, Any]]:
                 "passed": sum(row.passed for row in ran),
                 "max_abs": max((r.max_abs for r in ran if r.max_abs is not None), default=None),
                 "relative": max((r.relative for r in ran if r.relative is not None), default=None),
-                "predicted_snr_db": next(
-                    (r.predicted_snr_db for r in ran if r.predicted_snr_db is not None), None
-                ),
+                "predicted_snr_db": _predicted(ran),
                 "tolerance": max((r.tolerance for r in ran if r.tolerance is not None), default=None),
                 "snr_db": min((r.snr_db for r in ran if r.snr_db is not None), default=None),
                 "reason": next((r.why for r in group if not r.ran), ""),
             }
         )
     return found
+
+
+def _predicted(rows: list[ParityRow]) -> float | None:
+    """The prediction for the row with the lowest ratio of signal to error, if it has one."""
+    known = [row for row in rows if row.snr_db is not None]
+    return min(known, key=lambda row: row.snr_db or 0.0).predicted_snr_db if known else None
 
 
 def _fingerprint(measurements: list[Measurement]) -> dict[str, str]:
