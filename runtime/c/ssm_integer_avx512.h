@@ -137,7 +137,11 @@ static inline ssm_avx512_t ssm_avx512_table(const int32_t *table, ssm_avx512_t a
 /* ---- 8-bit codes: four rows a register, four partial sums each ----------------------------------- */
 
 #define SSM_PER_SUM_a8 4
-#define SSM_TILE_1_a8 4
+#if defined(__clang__)
+#define SSM_TILE_1_a8 4 /* clang 14 keeps the sums of 8 in memory */
+#else
+#define SSM_TILE_1_a8 8
+#endif
 #define SSM_TILE_4_a8 4
 
 typedef __m512i ssm_avx512_sum_t, ssm_avx512_a8_t, ssm_avx512_weights_a8_t;
