@@ -28,24 +28,24 @@
 #define SSM_FOUR 64
 #if defined(SSM_FMA)
 #define SSM_EIGHT 32
-#else
-#define SSM_EIGHT 0
 #endif
 #elif SSM_LANES == 8 || (defined(__aarch64__) && !SSM_NEON_FMA)
 #define SSM_WIDE 64
 #define SSM_FOUR 16
-#define SSM_EIGHT 0
 #elif defined(__aarch64__)
 #define SSM_WIDE 32
 #define SSM_FOUR 16
-#define SSM_EIGHT 0
 #elif SSM_LANES == 4 && !SSM_HELIUM
 #define SSM_WIDE 32
 #define SSM_FOUR 8
-#define SSM_EIGHT 0
+#elif SSM_CORTEX_M || SSM_HELIUM /* frame by frame the tile written by hand is faster */
+#define SSM_WIDE 16
+#define SSM_FOUR 0
 #else
 #define SSM_WIDE 16
 #define SSM_FOUR 4
+#endif
+#ifndef SSM_EIGHT
 #define SSM_EIGHT 0
 #endif
 
@@ -179,6 +179,8 @@ typedef float SSM_JOIN(ssm_v16_, SSM_LEVEL) \
 #define SSM_TILES_OF_4(X) SSM_COMMON_TILES(X, 4) X(4, 8, SSM_V8) X(4, 16, SSM_V16)
 #elif SSM_FOUR == 8
 #define SSM_TILES_OF_4(X) SSM_COMMON_TILES(X, 4) X(4, 8, SSM_V8)
+#elif SSM_FOUR == 0
+#define SSM_TILES_OF_4(X)
 #else
 #define SSM_TILES_OF_4(X) SSM_COMMON_TILES(X, 4)
 #endif
@@ -210,7 +212,7 @@ SSM_INLINE void SSM_HERE(ssm_linear_level)(const float *x, const float *w, const
     if (b != NULL)
         SSM_HIDE(b);
     while (T > 0) {
-        const size_t rows = T >= 8 && SSM_EIGHT > 0 ? 8 : T >= 4 ? 4 : 1;
+        const size_t rows = T >= 8 && SSM_EIGHT > 0 ? 8 : T >= 4 && SSM_FOUR > 0 ? 4 : 1;
         const size_t limit = rows == 8 ? SSM_EIGHT : rows == 4 ? SSM_FOUR : SSM_WIDE;
         size_t at, done = 0;
         while (done < M) {
