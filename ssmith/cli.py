@@ -111,14 +111,14 @@ def _refuse_for_runs(folder: Path, verb: str, options: dict[str, object]) -> Non
         )
 
 
-@app.command(epilog="Example: ssmith freeze runs/digits-01bf90-s0")
+@app.command(epilog="Example: ssmith freeze runs/digits-37e15f-s0")
 def freeze(run_folder: RunArgument, as_json: JsonOption = False) -> None:
     """Freeze the trained model: checkpoint → NAME.ssm with golden vectors inside."""
     _stage(run_folder, "freeze", as_json)
 
 
 @app.command(
-    epilog="Examples: ssmith quantize model.ssm --data digits · ssmith quantize runs/digits-01bf90-s0"
+    epilog="Examples: ssmith quantize model.ssm --data digits · ssmith quantize runs/digits-37e15f-s0"
 )
 def quantize(
     source: Annotated[Path, typer.Argument(help="A bundle NAME.ssm, or a run folder.")],
@@ -144,7 +144,7 @@ def quantize(
 
 
 @app.command(
-    epilog="Examples: ssmith export runs/digits-01bf90-s0 · ssmith export model.ssm --out artifacts · "
+    epilog="Examples: ssmith export runs/digits-37e15f-s0 · ssmith export model.ssm --out artifacts · "
     "ssmith export model.ssm --precision int8 --activation-bits 8"
 )
 def export(
@@ -173,7 +173,7 @@ def export(
 
 
 @app.command(
-    epilog="Examples: ssmith verify runs/digits-01bf90-s0 · ssmith verify artifacts --bundle model.ssm"
+    epilog="Examples: ssmith verify runs/digits-37e15f-s0 · ssmith verify artifacts --bundle model.ssm"
 )
 def verify(
     source: Annotated[Path, typer.Argument(help="A run folder or an artifact folder.")],
@@ -191,13 +191,13 @@ def verify(
     _show(standalone.verify_artifacts(source, bundle), as_json, title="verify")
 
 
-@app.command(epilog="Example: ssmith bench runs/digits-01bf90-s0")
+@app.command(epilog="Example: ssmith bench runs/digits-37e15f-s0")
 def bench(run_folder: RunArgument, as_json: JsonOption = False) -> None:
     """Measure latency on this machine: artifacts → measurements.json."""
     _stage(run_folder, "bench", as_json)
 
 
-@app.command(epilog="Example: ssmith report runs/digits-01bf90-s0")
+@app.command(epilog="Example: ssmith report runs/digits-37e15f-s0")
 def report(run_folder: RunArgument, as_json: JsonOption = False) -> None:
     """Gather every stage's results: → report.html and report.json."""
     _stage(run_folder, "report", as_json)
@@ -320,7 +320,7 @@ def fetch(
     _show(facts, as_json, title=name)
 
 
-@app.command(epilog="Example: ssmith inspect runs/digits-01bf90-s0/digits.ssm")
+@app.command(epilog="Example: ssmith inspect runs/digits-37e15f-s0/digits.ssm")
 def inspect(
     source: Annotated[Path, typer.Argument(help="A bundle NAME.ssm, or a run folder that holds one.")],
     as_json: JsonOption = False,
