@@ -102,9 +102,10 @@ def integer_form(bundle: Bundle, model: IntegerModel) -> Form:
 
 
 def about(model: IntegerModel) -> dict[str, Any]:
-    """What tools are told beside ``describe``: precision, bits of a code, NumPy types of the states."""
+    """What tools are told beside ``describe``: precision, digest of the integers, code bits, state types."""
     return {
         "precision": "int8",
+        "integer_sha256": model.sha256,
         "activation_bits": model.activation_bits,
         "state_types": [f"int{state.bits}" for state in model.states],
     }

@@ -8,8 +8,9 @@ Functions named here are those of ``ssmith.runtime.integer_functions``.
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields, is_dataclass
 
 import numpy as np
 from numpy.typing import NDArray
@@ -245,3 +246,29 @@ class IntegerModel:
         """1 / input_scale in float32, what ``encode`` multiplies with; (U)."""
         factor: Float32 = np.float32(1) / self.input_scale
         return factor
+
+    @property
+    def sha256(self) -> str:
+        """Digest of all that is computed with: two models of one digest give the same bits."""
+        digest = hashlib.sha256()
+        edges = (self.activation_bits, self.input_scale, self.input_shift, self.output_scale)
+        for part in (edges, self.ops, self.states):
+            _hash_into(digest, part)
+        return digest.hexdigest()
+
+
+def _hash_into(digest: hashlib._Hash, value: object) -> None:
+    """Add a value of a model; its type and length come first, so that no two models read alike."""
+    if isinstance(value, np.ndarray):
+        plain = value.astype(value.dtype.newbyteorder("<"))
+        digest.update(f"{plain.dtype.str}{plain.shape}".encode() + plain.tobytes())
+    elif isinstance(value, tuple):
+        digest.update(f"({len(value)}".encode())
+        for item in value:
+            _hash_into(digest, item)
+    elif is_dataclass(value):
+        digest.update(type(value).__name__.encode())
+        for item in fields(value):
+            _hash_into(digest, getattr(value, item.name))
+    else:
+        digest.update(f"{type(value).__name__}{value!r};".encode())

@@ -125,14 +125,14 @@ class IntegerExpectation:
 
 def integer_expectations(
     bundle: Bundle, expected: Sequence[Expectation], activation_bits: Literal[8, 16]
-) -> list[IntegerExpectation]:
-    """The same cases for the int8 form of a calibrated bundle.
+) -> tuple[str, list[IntegerExpectation]]:
+    """The same cases for the int8 form of a calibrated bundle, and the digest of its integers.
 
     Raises:
         InputError: the bundle has no int8 form.
     """
     model = lower_integer(bundle, activation_bits)
-    return [_expect_integer(bundle, model, e) for e in expected]
+    return model.sha256, [_expect_integer(bundle, model, e) for e in expected]
 
 
 def _expect_integer(bundle: Bundle, model: IntegerModel, e: Expectation) -> IntegerExpectation:
