@@ -174,7 +174,8 @@ def _embedding(d: Draft, op: Embedding, *_: Float64) -> None:
         raise InputError(f"op {op.name!r} looks up a computed index; integer code looks up the input only")
     if len(table) > CODE_LIMIT + 1:
         raise InputError(
-            f"op {op.name!r} has {len(table)} rows; an input code of 16 bits counts to {CODE_LIMIT}"
+            f"op {op.name!r} has {len(table)} rows; an input code of 16 bits counts to"
+            f" {CODE_LIMIT}; export the model in float32 only"
         )
     scale = np.maximum(np.abs(table).max(0), np.finfo(np.float32).tiny) / WEIGHT_LIMIT
     d.bound, d.ids = WEIGHT_LIMIT * scale, d.classes.fresh(table.shape[1])

@@ -139,7 +139,7 @@ SSM_INLINE float ssm_gelu1(float x)
 SSM_INLINE float ssm_rsqrt(float x)
 {
     const float half = 0.5f * x;
-    float y = ssm_float(0x5f3759df - (ssm_bits(x) >> 1));
+    float y = ssm_float(0x5f3759df - (int32_t)((uint32_t)ssm_bits(x) >> 1)); /* no overflow, whatever x is */
     int k;
     for (k = 0; k < 4; k++)
         y = y * (1.5f - half * y * y);

@@ -98,14 +98,14 @@ int main(int argc, char **argv)
     static unsigned char file[1 << 16];
     FILE *stream = argc == 2 ? fopen(argv[1], "rb") : NULL;
     uint32_t words[] = {0, 1, 2, 3, 16, 17, 4096, 1u << 20, (1u << 20) + 1, 0x3fffffffu, 0x40000000u,
-                        0x7fffffffu, 0x80000000u, 0xfffffffcu, 0xffffffffu, 0, 0, 0};
+                        0x7fffffffu, 0x80000000u, 0xfffffffcu, 0xffffffffu, 0xbe4ccccdu /* -0.2f */, 0, 0, 0};
     uint32_t ops, signals;
     size_t n, i, k, head;
     unsigned char *copy;
     PROMISE(stream != NULL);
     n = fread(file, 1, sizeof file, stream);
     PROMISE(fclose(stream) == 0 && n > HEADER && n < sizeof file);
-    words[15] = (uint32_t)n, words[16] = (uint32_t)n - 4, words[17] = (uint32_t)n & ~63u;
+    words[16] = (uint32_t)n, words[17] = (uint32_t)n - 4, words[18] = (uint32_t)n & ~63u;
     memcpy(&ops, file + 24, 4);
     head = HEADER + OP_BYTES * (size_t)ops;
     PROMISE(try_open(copy_of(file, n), n) == SSM_OK);
