@@ -3,17 +3,13 @@
 
    SPDX-License-Identifier: 0BSD (free for any use, no conditions; the text is in ssm_integer.h) */
 
-/* gcc 12's own header starts from an undefined vector, and as C++ warns of it. */
-#pragma GCC diagnostic push
-#pragma GCC diagnostic ignored "-Wuninitialized"
-#include <immintrin.h>
-#pragma GCC diagnostic pop
-
 /* gcc 12's own header warns of itself in C++: what a mask leaves out is undefined on purpose there. */
 #if defined(__GNUC__) && !defined(__clang__)
 #pragma GCC diagnostic push
+#pragma GCC diagnostic ignored "-Wuninitialized"
 #pragma GCC diagnostic ignored "-Wmaybe-uninitialized"
 #endif
+#include <immintrin.h>
 
 #define SSM_V(name) ssm_avx512_##name
 #define SSM_VALUES 16
