@@ -62,10 +62,12 @@ class IntegerReferenceBackend:
         """
         values = {}
         for name, own in self._state.items():
-            given, limits = np.asarray(saved[name]), np.iinfo(own.dtype)
-            if given.min() < limits.min or given.max() > limits.max:
+            given = np.asarray(saved[name])
+            limit = 1 << (np.iinfo(own.dtype).bits - 2)
+            if given.min() < -limit or given.max() > limit:
                 raise InputError(
-                    f"state {name!r} holds a value beyond {own.dtype}; give back what state_get returned"
+                    f"state {name!r} holds a value beyond ±{limit}, which no model reaches; give back what"
+                    " state_get returned"
                 )
             values[name] = given.astype(own.dtype)
         self._state = values

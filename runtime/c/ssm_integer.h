@@ -145,6 +145,9 @@ SSM_KERNEL void ssm_ipool_ema(int32_t *SSM_RESTRICT v, int32_t *SSM_RESTRICT sta
 /* ---- edges: the only floats, absent with -DSSM_NO_FLOAT --------------------------------------- */
 
 #ifndef SSM_NO_FLOAT
+#if defined(__FAST_MATH__)
+#error "-ffast-math changes the codes of inputs; compile with -O3 -ffp-contract=off, or without floats"
+#endif
 /* 1 if none of x (n) is NaN or infinite */
 SSM_KERNEL int ssm_ifinite(const float *x, size_t n);
 
