@@ -55,7 +55,7 @@ def test_a_state_that_does_not_fit_changes_nothing(path):
     session = Session.open(path[0], precision="int8")
     session.process(FRAMES)
     before = session.state_get()
-    wrong = before | {"state_0": np.full(8, 2**31)}
+    wrong = before | {"state_0": np.full(8, 2**30 + 1)}
     with pytest.raises(InputError, match="no model reaches"):
         session.state_set(wrong)
     assert all(np.array_equal(v, before[name]) for name, v in session.state_get().items())
