@@ -22,13 +22,11 @@ from pathlib import Path
 from typing import Any
 
 from _output import publish
+from _runs import full_and_reduced
 
 sys.path.insert(0, str(Path(__file__).parents[1]))  # the tests' toolchains and emulators
 
-from ssmith.bundle import Bundle
 from ssmith.compiler import compiler_version
-from ssmith.recipe import Recipe
-from ssmith.runtime.calibrate import calibrate
 from tests.native.emulators import per_step, profile
 from tests.native.models import MODELS
 from tests.native.objects import deepest_stack, section_bytes
@@ -100,33 +98,10 @@ def by_function(workshop: Workshop, model: str, target: Toolchain, precision: st
 
 def put(workshop: Workshop, runs: Path, recipe: str) -> tuple[str, str]:
     """Give the workshop a trained model at its full and at its reduced order: their two names."""
-    folder = next(path.parent for path in sorted(runs.glob(f"{recipe}-*/{recipe}.ssm")))
-    reduced = Bundle.read(folder / f"{recipe}.ssm")
-    full = frozen(folder, recipe)
-    for name, bundle in ((f"{recipe}-full", full), (f"{recipe}-reduced", reduced)):
-        workshop.put(name, calibrate(bundle, [case.input for case in bundle.golden()]))
+    full, reduced = full_and_reduced(runs, recipe)
+    workshop.put(f"{recipe}-full", full)
+    workshop.put(f"{recipe}-reduced", reduced)
     return f"{recipe}-full", f"{recipe}-reduced"
-
-
-def frozen(folder: Path, name: str) -> Bundle:
-    """The full network of a run's compare stage."""
-    from ssmith.train.checkpoint import Checkpoint
-    from ssmith.train.data import load
-    from ssmith.train.freeze import GoldenInput, freeze
-    from ssmith.train.loop import load_network
-
-    recipe = Recipe.load(name)
-    splits = load(recipe)
-    checkpoint = Checkpoint.read(folder / "compare" / "full" / "best.safetensors")
-    return freeze(
-        load_network(recipe, splits, checkpoint),
-        name=name,
-        task=recipe.task,
-        inputs=splits.inputs,
-        outputs=splits.outputs,
-        period_s=splits.period_s,
-        golden_inputs=[GoldenInput("validation_0", splits.validation.inputs[0])],
-    )
 
 
 def saved(rows: list[dict[str, Any]], trained: list[tuple[str, str]]) -> list[dict[str, Any]]:

@@ -1,11 +1,12 @@
-r"""How fast is one step of a model in C, against the machine's limit and against other engines?
+r"""How fast is one step of a model in C? The machine's limit and other engines beside it.
 
 Model of reference (4 blocks, H = N = 64, 40 → 12) and two small ones. Builds of the generated form take
 turns with the loadable engine, with a plain stream over as many bytes, and with other engines:
-RTNeural with as many multiply-adds, ONNX Runtime and ExecuTorch with the same model.
+RTNeural with as many multiply-adds, ONNX Runtime and ExecuTorch with the same model. With --runs also
+trained networks, the reduced one against the full one.
 
     python benchmarks/native_step.py --rtneural RTNeural --eigen /usr/include/eigen3 \
-        --out benchmarks/results/native_step.json
+        --runs runs --out benchmarks/results/native_step.json
 
 "silence" feeds zeros after noise, so that states decay: subnormal numbers would make it slower than noise.
 "by the compiler" leaves out what is written for one kind of processor (-DSSM_PLAIN).
@@ -37,6 +38,7 @@ from _native import (
 )
 from _output import publish
 from _peers import GRU16, GRU64X4, LSTM8, Network, Sources, executorch, onnx_runtime, rtneural
+from _runs import TASKS, full_and_reduced
 
 from ssmith.export import c99
 
@@ -106,6 +108,22 @@ def measure_small(width: int, rounds: int, sources: Sources, peers: Sequence[Net
         return {"width": width, "rows": time_all([*candidates, *others], rounds)}
 
 
+def measure_trained(runs: Path, task: str, rounds: int) -> dict[str, Any]:
+    """What truncation saved: a trained network at its reduced order against the full one."""
+    bundles = dict(zip(("full", "reduced"), full_and_reduced(runs, task), strict=True))
+    with tempfile.TemporaryDirectory() as name:
+        candidates = []
+        for label, bundle in bundles.items():
+            folder = Path(name) / label
+            c99.lower(bundle, folder)
+            candidates += [
+                of_model(label, bundle, folder, "gcc", NATIVE),
+                of_model(f"{label}, int8", bundle, folder, "gcc", NATIVE, stem=f"{task}_int8"),
+            ]
+        orders = {label: bundle.order for label, bundle in bundles.items()}
+        return {"task": task, "orders": orders, "rows": time_all(candidates, rounds)}
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
@@ -113,6 +131,7 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=100)
     parser.add_argument("--rtneural", type=Path, help="a checkout of RTNeural")
     parser.add_argument("--eigen", type=Path, help="the folder that holds Eigen/")
+    parser.add_argument("--runs", type=Path, help="finished runs of `ssmith run digits` and `flexjoint`")
     parser.add_argument("--out", type=Path)
     options = parser.parse_args()
     sources = Sources(options.rtneural, options.eigen)
@@ -122,12 +141,18 @@ def main() -> None:
     for width, peers in ((16, [GRU16]), (8, [LSTM8])):
         small.append(measure_small(width, options.rounds, sources, peers))
         table(small[-1]["rows"])
+    trained = (
+        [] if options.runs is None else [measure_trained(options.runs, t, options.rounds) for t in TASKS]
+    )
+    for measured in trained:
+        table(measured["rows"])
     document = {
         "processor": processor()["name"],
         "numpy": np.__version__,
         "rounds": options.rounds,
         "reference": reference,
         "small": small,
+        "trained": trained,
     }
     publish(document, options.out)
 
