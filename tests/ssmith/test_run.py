@@ -6,20 +6,22 @@ import numpy as np
 import pytest
 
 from ssmith.errors import InputError
-from ssmith.recipe import Recipe
+from ssmith.recipe import ExportSettings, Recipe
 from ssmith.run import find_run, open_run
 from ssmith.stages import lower
 from tests.bundles import random_bundle
+
+FLOAT = ExportSettings(formats=("c99",), precisions=("float32",))
 
 
 def test_an_artifact_folder_is_told_from_a_run(tmp_path):
     alone = tmp_path / "artifacts"
     bundle = random_bundle(np.random.default_rng(0))
-    lower(bundle, alone, ("c99",))
+    lower(bundle, alone, FLOAT)
     with pytest.raises(InputError, match=r"ssmith verify .*artifacts --bundle NAME\.ssm"):
         find_run(alone)
     run = open_run(Recipe.load("digits"), runs=tmp_path / "runs")
-    lower(bundle, run.artifacts, ("c99",))
+    lower(bundle, run.artifacts, FLOAT)
     with pytest.raises(InputError, match=f"{run.folder} is their run: give that folder"):
         find_run(run.artifacts)
     with pytest.raises(InputError, match=r"no run folder \(recipe\.json is missing or damaged\)$"):
