@@ -158,3 +158,18 @@ def test_every_citation_has_an_entry():
             cited |= set(re.findall(r"\[([A-Z][A-Za-z]+(?:19|20)\d\d)\]", file.read_text()))
     assert cited <= keys, cited - keys
     assert keys <= cited, f"never cited: {keys - cited}"
+
+
+def test_every_macro_and_error_of_the_c_interface_is_documented():
+    """Macros and errors of generated models, errors of the engine, definitions that leave something out."""
+    text = (ROOT / "docs" / "embedding.md").read_text()
+    model = (ROOT / "export" / "templates" / "model.h.in").read_text().replace("${upper}", "NAME")
+    engine = (ROOT / "runtime" / "c" / "ssm.h").read_text()
+    names = set(re.findall(r"#define (NAME_[A-Z0-9_]+) ", model)) - {"NAME_NONBLOCKING"}
+    names |= set(re.findall(r"NAME_E_[A-Z]+", model)) | {"NAME_NO_FLOAT", "SSM_FMA", "SSM_PLAIN"}
+    shared = {f"SSM_{name.removeprefix('NAME_')}" for name in names}
+    names |= set(re.findall(r"SSM_E_[A-Z]+", engine)) - shared
+    for source in (ROOT / "runtime" / "c").iterdir():
+        names |= set(re.findall(r"SSM_NO_(?:DISPATCH|FLOAT32|INT8)", source.read_text()))
+    assert len(names) > 25
+    assert {name for name in names if not re.search(rf"`{name}(=n)?`", text)} == set()
