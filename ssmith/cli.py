@@ -70,7 +70,7 @@ def run(
     name: NameOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Do everything: train, compare, freeze, export, verify, bench, report. Goes on where it stopped."""
+    """Do everything: train, compare, freeze, quantize, export, verify, bench, report; resumes if stopped."""
     from ssmith import pipeline
 
     the_run = pipeline.start(recipe, set_ or [], seed=seed, runs=runs, name=name)

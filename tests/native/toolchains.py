@@ -55,11 +55,6 @@ class Toolchain:
         modules += ["wasmtime"] if self.runner == "wasm" else []
         return next((name for name in modules if importlib.util.find_spec(name) is None), "")
 
-    @property
-    def is_zig(self) -> bool:
-        """Whether zig compiles."""
-        return "ziglang" in self.compiler
-
 
 ZIG = (sys.executable, "-m", "ziglang", "cc")
 ARM = ("arm-none-eabi-gcc",)
