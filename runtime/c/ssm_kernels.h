@@ -16,13 +16,13 @@
    - Same bits everywhere: each output is a sum over the inputs in order, starting from its bias, and
      every operation is rounded once. Tiles and vector registers change the speed, never the bits.
      Compile with -std=c99 -O3 -ffp-contract=off and never with -ffast-math.
-   - No float comparison in a loop: compilers then vectorise it on every machine. Clamp, sign and
-     choice work on the bit pattern (for non-negative floats, integer order is float order).
+   - No float comparison in a loop over the values of a vector: compilers then vectorise it on every
+     machine. Clamp, sign and choice work on the bit pattern (for non-negative floats, integer order is
+     float order).
 
    Every function works on T frames at once and gives each frame the bits it would have alone.
    Letters: T frames, K values in, M values out, H width, N modes. Arrays are row-major, shapes stand
    beside the pointers. Two pointers of one call never overlap. */
-
 
 #ifndef SSM_KERNELS_H
 #define SSM_KERNELS_H
@@ -198,8 +198,8 @@ SSM_INLINE void ssm_embedding(const float *SSM_RESTRICT x, const float *SSM_REST
     X(layernorm, T * H * 16,                                                                       \
       (float *v, const float *scale, const float *shift, float eps, size_t T, size_t H),           \
       (v, scale, shift, eps, T, H))                                                                \
-    X(scan, N < 4 ? 1 << 20 : T * N * 16, (float *state, const float *lam, float *v, size_t T, size_t N),            \
-      (state, lam, v, T, N))                                                                       \
+    X(scan, N < 4 ? 1 << 20 : T * N * 16,                                                          \
+      (float *state, const float *lam, float *v, size_t T, size_t N), (state, lam, v, T, N))       \
     X(feedthrough, T * H * 16, (float *y, const float *d, const float *v, size_t T, size_t H),     \
       (y, d, v, T, H))                                                                             \
     X(gelu, n * 16, (float *v, size_t n), (v, n))                                                  \
