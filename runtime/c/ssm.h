@@ -20,7 +20,8 @@
    - An ssm_t is one stream. Several may share the bytes; each needs its own memory.
    - Nothing here blocks, allocates or calls back: safe in an audio callback or an interrupt. Two
      threads must not use one ssm_t at the same time.
-   - Every function that can fail returns SSM_OK or a negative error and has then changed nothing.
+   - Every function that can fail returns SSM_OK or a negative error and has then changed nothing;
+     ssm_open() leaves its ssm_t closed.
    - A file is checked once, in ssm_open(): a damaged or hostile one is refused, never followed.
    - To change the model while audio runs, open the new one into another ssm_t and other memory on
      another thread, then hand its address over (an atomic pointer that the callback reads once per

@@ -188,7 +188,8 @@ SSM_INLINE void ssm_embedding(const float *SSM_RESTRICT x, const float *SSM_REST
 /* ---- the kernels ---------------------------------------------------------------------------- */
 
 /* Each is written in ssm_loops.h, where its comment stands: ssm_NAME parameters, called with these
-   arguments; `work` is about how many multiply-adds it is. */
+   arguments; `work` is about how many multiply-adds it is, and too many for a copy of its own where a scan
+   has so few modes that gcc 12 would lay them out by hand and fuse their products. */
 #define SSM_KERNELS(X)                                                                             \
     X(linear, T * K * M,                                                                           \
       (const float *x, const float *w, const float *b, float *y, size_t T, size_t K, size_t M),    \
