@@ -29,7 +29,7 @@ def kernels(request, library_cache) -> ctypes.CDLL:
     build, level = request.param
     source = HERE / "integer_kernels.c"
     files = [*sorted(C.glob("ssm_*.h")), source]
-    library = ctypes.CDLL(build_library(source.read_text(), files, [(*BASE, *BUILDS[build])]))
+    library = ctypes.CDLL(str(build_library(source.read_text(), files, [(*BASE, *BUILDS[build])])))
     library.set_level(level)
     return library
 
