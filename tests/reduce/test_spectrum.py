@@ -1,6 +1,6 @@
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from ssmith.reduce import balanced_truncation, hankel_singular_values, spectrum
@@ -25,13 +25,14 @@ def always_squares(monkeypatch):
 
 @settings(deadline=None, max_examples=60)
 @given(st.integers(2, 60), st.integers(2, 60), st.floats(0.0, 5.5), st.integers(0, 2**32 - 1))
+@example(57, 57, 1.1767647044423197e-09, 0)  # LAPACK's values are 49 eps off here, ours 2
 def test_values_are_as_accurate_as_stated(rows, columns, digits, seed):
-    """Against the SVD, which is right to eps σ_1; the loss of the squares grows with σ_1 / σ_i."""
+    """Against the SVD, which is right to a few n eps σ_1; the loss of the squares grows with σ_1 / σ_i."""
     values = np.sort(10.0 ** -np.random.default_rng(seed).uniform(0.0, digits, min(rows, columns)))[::-1]
     matrix = matrix_with(values, rows, columns, seed)
     found, exact = by_squares(matrix), np.linalg.svd(matrix, compute_uv=False)
     off = np.abs(found.values - exact)
-    svd = 10.0 * EPS * exact[0]
+    svd = (10.0 + 2.0 * len(exact)) * EPS * exact[0]
     assert (off <= 4.0 * np.sqrt(len(exact)) * EPS * exact[0] ** 2 / exact + svd).all()
     assert off.max() <= 4.0 * found.error + svd
 
