@@ -8,31 +8,13 @@
 #undef SSM_I
 #define SSM_I(name) ssm_##name##_any
 #include "ssm_integer_scalar.h"
-#undef SSM_V
-#undef SSM_I
-#undef SSM_VALUES
-#undef SSM_PER_SUM_a8
-#undef SSM_PER_SUM_a16
-#undef SSM_TILE_1_a8
-#undef SSM_TILE_1_a16
-#undef SSM_TILE_4_a8
-#undef SSM_TILE_4_a16
-#undef SSM_DOT_KERNEL
+#include "ssm_integer_end.h"
 
 SSM_TARGET("avx2,fma")
 #define SSM_I(name) ssm_##name##_avx2
 #include "ssm_integer_avx2.h"
 SSM_TARGET_END
-#undef SSM_V
-#undef SSM_I
-#undef SSM_VALUES
-#undef SSM_PER_SUM_a8
-#undef SSM_PER_SUM_a16
-#undef SSM_TILE_1_a8
-#undef SSM_TILE_1_a16
-#undef SSM_TILE_4_a8
-#undef SSM_TILE_4_a16
-#undef SSM_DOT_KERNEL
+#include "ssm_integer_end.h"
 
 SSM_TARGET("avx2,fma,avx512f,avx512bw,avx512dq,avx512vl,avx512vnni")
 #define SSM_I(name) ssm_##name##_avx512
