@@ -6,25 +6,23 @@ import importlib.metadata
 import platform
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Literal
+from typing import Literal, get_args
 
 from ssmith import __version__
 from ssmith.bundle import Bundle
 from ssmith.errors import InputError
 from ssmith.files import sha256, write_atomic
-from ssmith.runtime.artifacts import (
-    ENGINE,
-    MANIFEST,
-    Artifact,
-    Kind,
-    Manifest,
-    Variant,
-    integer_name,
-)
+from ssmith.recipe import ArtifactPrecision
+from ssmith.runtime.artifacts import ENGINE, MANIFEST, Artifact, Kind, Manifest, Variant, artifact_stem
 
 _HOW: dict[Kind, str] = {
     "onnx-step": "one frame a call, states as inputs and outputs, built from the op list",
     "onnx-sequence": "many frames a call, states as inputs and outputs, built from the op list",
+    "pte-step": "one frame a call, states as inputs and outputs, built from the op list for XNNPACK",
+    "pte-stream": "one frame a call, states inside, built from the op list for XNNPACK",
+    "pte-sequence": "many frames a call, states as inputs and outputs, built from the op list",
+    "pte-portable": "one frame a call on ExecuTorch's portable kernels alone, states as inputs and outputs",
+    "pte-bundled": "the step program with golden inputs and outputs, a BundledProgram",
     "c-source": "generated C99; compile with -std=c99 -O3 -ffp-contract=off",
     "c-header": "included by the generated C99",
     "c-engine": "runs the .ssmc file; compile with -std=c99 -O3 -ffp-contract=off",
@@ -43,7 +41,7 @@ def write_manifest(
         bundle: the model they were made from; its variants are listed, and lie in folders of their own.
         folder: the artifact folder.
         paths: the files, all inside ``folder``.
-        activation_bits: of the int8 files among them.
+        activation_bits: of the int8 files among them; ExecuTorch's always have 8.
 
     Returns:
         What was written.
@@ -51,10 +49,7 @@ def write_manifest(
     Raises:
         InputError: a file is missing, outside the folder or of no known kind.
     """
-    int8 = integer_name(bundle.name)
-    files = tuple(
-        _describe(folder, path, activation_bits if is_named(path, int8) else None) for path in paths
-    )
+    files = tuple(_describe(folder, path, precision_of(path, bundle.name), activation_bits) for path in paths)
     manifest = Manifest(
         name=bundle.name,
         bundle_sha256=bundle.sha256,
@@ -66,6 +61,17 @@ def write_manifest(
     )
     write_atomic(folder / MANIFEST, manifest.model_dump_json(indent=2).encode() + b"\n")
     return manifest
+
+
+_BY_ENDING: dict[str, Kind] = {
+    ".step.onnx": "onnx-step",
+    ".sequence.onnx": "onnx-sequence",
+    ".step.pte": "pte-step",
+    ".stream.pte": "pte-stream",
+    ".sequence.pte": "pte-sequence",
+    ".portable.pte": "pte-portable",
+    ".step.bpte": "pte-bundled",
+}
 
 
 def kind_of(path: Path) -> Kind:
@@ -86,12 +92,11 @@ def kind_of(path: Path) -> Kind:
         return "cmake"
     if path.suffix in by_suffix:
         return by_suffix[path.suffix]
-    if path.name.endswith(".step.onnx"):
-        return "onnx-step"
-    if path.name.endswith(".sequence.onnx"):
-        return "onnx-sequence"
+    for ending, kind in _BY_ENDING.items():
+        if path.name.endswith(ending):
+            return kind
     raise InputError(
-        f"{path} is of no kind an artifact folder holds (.c .h .hpp .ssmc .step.onnx .sequence.onnx"
+        f"{path} is of no kind an artifact folder holds (.c .h .hpp .ssmc {' '.join(_BY_ENDING)}"
         " CMakeLists.txt)"
     )
 
@@ -101,15 +106,23 @@ def is_named(path: Path, name: str) -> bool:
     return path.name.partition(".")[0] in (name, f"{name}_weights")
 
 
-def _describe(folder: Path, path: Path, activation_bits: Literal[8, 16] | None) -> Artifact:
+def precision_of(path: Path, name: str) -> ArtifactPrecision:
+    """The precision of a file of the model ``name``; float32 of what has none, the engine."""
+    return next((p for p in get_args(ArtifactPrecision) if is_named(path, artifact_stem(name, p))), "float32")
+
+
+def _describe(
+    folder: Path, path: Path, precision: ArtifactPrecision, activation_bits: Literal[8, 16]
+) -> Artifact:
     kind = kind_of(path)
+    bits: Literal[8, 16] = 8 if kind.startswith("pte") else activation_bits
     try:
         relative = path.resolve().relative_to(folder.resolve()).as_posix()
         return Artifact(
             path=relative,
             kind=kind,
-            precision="float32" if activation_bits is None else "int8",
-            activation_bits=activation_bits,
+            precision=precision,
+            activation_bits=bits if precision == "int8" else None,
             bytes=path.stat().st_size,
             sha256=sha256(path),
             how=_HOW[kind],
@@ -120,6 +133,8 @@ def _describe(folder: Path, path: Path, activation_bits: Literal[8, 16] | None) 
 
 def _toolchain(files: tuple[Artifact, ...]) -> dict[str, str]:
     """Versions of what had a hand in the files; nothing that changes from run to run."""
-    packages = ["numpy"] + (["onnx"] if any(f.kind.startswith("onnx") for f in files) else [])
+    packages = ["numpy"]
+    packages += ["onnx"] if any(f.kind.startswith("onnx") for f in files) else []
+    packages += ["torch", "executorch"] if any(f.kind.startswith("pte") for f in files) else []
     versions = {name: importlib.metadata.version(name) for name in packages}
     return {"ssmith": __version__, "python": platform.python_version()} | versions

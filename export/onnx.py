@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from ssmith.bundle import Bundle
 from ssmith.errors import InputError, MissingToolError
-from ssmith.files import write_atomic
+from ssmith.files import SEAL, seal, write_atomic
 from ssmith.runtime.onnx import METADATA_KEY
 from ssmith.runtime.reference import describe
 
@@ -78,8 +78,7 @@ def to_bytes(bundle: Bundle, form: Form, opset: int = OPSET) -> bytes:
         _model(bundle, form, opset), check_type=True, strict_mode=True, data_prop=True
     )
     onnx.checker.check_model(model, full_check=True)
-    data: bytes = model.SerializeToString(deterministic=True)
-    return data
+    return seal(model.SerializeToString(deterministic=True))
 
 
 def check(bundle: Bundle, folder: Path) -> list[ParityRow]:
@@ -161,6 +160,7 @@ def _properties(bundle: Bundle, form: Form) -> dict[str, str]:
         "how_to_use": _how_to_use(bundle, form),
         "license": LICENSE,
         "name": bundle.name,
+        "seal": SEAL,
     }
     if bundle.meta.task == "classification":
         properties["labels"] = json.dumps([signal.name for signal in bundle.meta.outputs])

@@ -24,9 +24,32 @@ KERNELS = "ssm_kernels.h"  # included by the engine and by generated models
 INTEGER_KERNELS = "ssm_integer.h"  # the same for int8; includes others, ssm_integer_*.h
 
 Kind = Literal[
-    "onnx-step", "onnx-sequence", "c-source", "c-header", "c-engine", "cpp-header", "cmake", "ssmc"
+    "onnx-step",
+    "onnx-sequence",
+    "pte-step",  # states are inputs and outputs
+    "pte-stream",  # states live inside
+    "pte-sequence",
+    "pte-portable",  # a step without XNNPACK
+    "pte-bundled",  # a step with golden inputs and outputs
+    "c-source",
+    "c-header",
+    "c-engine",
+    "cpp-header",
+    "cmake",
+    "ssmc",
 ]
-RUNNABLE: frozenset[Kind] = frozenset(("onnx-step", "onnx-sequence", "c-source", "ssmc"))
+RUNNABLE: frozenset[Kind] = frozenset(
+    (
+        "onnx-step",
+        "onnx-sequence",
+        "pte-step",
+        "pte-stream",
+        "pte-sequence",
+        "pte-portable",
+        "c-source",
+        "ssmc",
+    )
+)
 
 
 class Artifact(BaseModel):
@@ -36,7 +59,7 @@ class Artifact(BaseModel):
     path: str  # relative, with forward slashes
     kind: Kind
     precision: ArtifactPrecision = "float32"
-    activation_bits: Literal[8, 16] | None = None  # of an int8 model; None for float32
+    activation_bits: Literal[8, 16] | None = None  # of an int8 model; None for all others
     bytes: int = Field(ge=0)
     sha256: str = Field(pattern=r"^[0-9a-f]{64}$")
     how: str  # one sentence: how the file was made
@@ -77,9 +100,14 @@ class Manifest(BaseModel):
         return next((file for kind in kinds for file in fitting if file.kind == kind), None)
 
 
+def artifact_stem(name: str, precision: ArtifactPrecision) -> str:
+    """What the files of the model ``name`` in one precision are called; in C its functions and macros too."""
+    return name if precision == "float32" else f"{name}_{precision.replace('-', '_')}"
+
+
 def integer_name(name: str) -> str:
-    """What the int8 form of the model ``name`` is called: its files, functions and macros."""
-    return f"{name}_int8"
+    """What the int8 form of the model ``name`` is called."""
+    return artifact_stem(name, "int8")
 
 
 def read_manifest(folder: Path) -> Manifest:

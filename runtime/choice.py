@@ -9,21 +9,30 @@ from typing import Literal, get_args
 from ssmith.errors import InputError
 from ssmith.recipe import ArtifactPrecision
 from ssmith.runtime import reference
-from ssmith.runtime.artifacts import Manifest, at_order, find_bundle, read_manifest
+from ssmith.runtime.artifacts import Artifact, Kind, Manifest, at_order, find_bundle, read_manifest
 from ssmith.runtime.frames import Precision
 
-BackendName = Literal["native", "onnx", "reference"]
+BackendName = Literal["native", "onnx", "executorch", "reference"]
 SUFFIXES: dict[str, BackendName] = {
     ".c": "native",
     ".h": "native",
     ".ssmc": "native",
     ".onnx": "onnx",
+    ".pte": "executorch",
     ".ssm": "reference",
 }
 COMPUTES: dict[BackendName, tuple[Precision, ...]] = {
     "native": ("float32", "float32-fma", "int8", "int8-a8"),
-    "onnx": ("float32",),
+    "onnx": tuple(p for p in get_args(Precision) if p not in ("float64", "float32-fma")),
+    "executorch": ("float32", "int8", "int8-a8", "int8-dynamic", "mixed"),
     "reference": (*get_args(reference.Precision), "int8", "int8-a8"),
+}
+
+# Backends on a runtime that is a package of its own, quickest to load first.
+PACKAGES: dict[BackendName, str] = {"onnx": "onnxruntime", "executorch": "executorch"}
+SESSION_KINDS: dict[BackendName, tuple[Kind, ...]] = {
+    "onnx": ("onnx-step", "onnx-sequence"),
+    "executorch": ("pte-step", "pte-sequence"),
 }
 
 
@@ -42,7 +51,8 @@ def choose(
         InputError: there is no such path, backend, precision or order, or they do not go together.
     """
     if backend is not None and backend not in COMPUTES:
-        raise InputError(f"backend {backend!r} does not exist; write native, onnx or reference")
+        *names, last = COMPUTES
+        raise InputError(f"backend {backend!r} does not exist; write {', '.join(names)} or {last}")
     if precision is not None and precision not in get_args(Precision):
         raise InputError(
             f"precision {precision!r} does not exist; write {', '.join(get_args(Precision)[:-1])} or"
@@ -72,8 +82,8 @@ def _for_file(
         )
     if precision is not None and precision not in COMPUTES[found]:
         raise InputError(
-            f"the {found} backend computes in {' or '.join(COMPUTES[found])}; for {precision} open the .ssm"
-            " bundle with backend='reference'"
+            f"the {found} backend computes in {' or '.join(COMPUTES[found])}, not in {precision}; open a file"
+            " of that precision, or its artifact folder"
         )
     return found
 
@@ -95,14 +105,15 @@ def _for_folder(
         possible["native"] = folder
         if find_compiler() is None:
             reasons["native"] = "no C compiler was found"
-    if precision not in (None, *COMPUTES["onnx"]):
-        reasons["onnx"] = f"it does not compute in {precision}"
-    elif manifest.first("onnx-step", "onnx-sequence") is None:
-        reasons["onnx"] = "the folder holds no .onnx file"
-    else:
-        possible["onnx"] = folder
-        if importlib.util.find_spec("onnxruntime") is None:
-            reasons["onnx"] = "onnxruntime is not installed"
+    for name, package in PACKAGES.items():
+        if precision not in (None, *COMPUTES[name]):
+            reasons[name] = f"it does not compute in {precision}"
+        elif not files_of(manifest, name, precision):
+            reasons[name] = f"the folder holds no {_suffix(name)} file of precision {precision or 'float32'}"
+        else:
+            possible[name] = folder
+            if importlib.util.find_spec(package) is None:
+                reasons[name] = f"{package} is not installed"
     if bundle is None:
         reasons["reference"] = f"{bundle_name} lies neither in the folder nor beside it"
     else:
@@ -120,11 +131,42 @@ def _for_folder(
     return chosen, possible[chosen], precision
 
 
+def files_of(manifest: Manifest, backend: BackendName, precision: Precision | None) -> list[Artifact]:
+    """The files of a folder that one session of a runtime's backend opens, by precision; None is float32.
+
+    ``"int8"`` is the integer model that there is, whatever its activations are; ``"int8-a8"`` only one with 8
+    bits.
+    """
+    kind = _artifact_precision(precision)
+    return [
+        file
+        for file in manifest.files
+        if file.kind in SESSION_KINDS[backend]
+        and file.precision == kind
+        and (precision != "int8-a8" or file.activation_bits == 8)
+    ]
+
+
+def session_precision(artifact: Artifact) -> Precision:
+    """What a session that runs this file computes in."""
+    return "int8-a8" if (artifact.precision, artifact.activation_bits) == ("int8", 8) else artifact.precision
+
+
+def _artifact_precision(precision: Precision | None) -> ArtifactPrecision:
+    if precision is None or precision == "float32-fma" or precision == "float64":
+        return "float32"
+    return "int8" if precision == "int8-a8" else precision
+
+
+def _suffix(backend: BackendName) -> str:
+    return next(suffix for suffix, name in SUFFIXES.items() if name == backend)
+
+
 def _no_native(manifest: Manifest, precision: Precision | None) -> str:
     """Why the folder's C files do not compute in this precision, or ""."""
     if precision not in (None, *COMPUTES["native"]):
         return f"it does not compute in {precision}"
-    kind: ArtifactPrecision = "int8" if precision in ("int8", "int8-a8") else "float32"
+    kind = _artifact_precision(precision)
     if manifest.first("c-source", "ssmc", precision=kind) is None:
         return f"the folder holds no .c and no .ssmc file of precision {kind}"
     if precision == "int8-a8" and _bits(manifest) != 8:

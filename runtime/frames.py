@@ -12,7 +12,20 @@ from ssmith.errors import InputError
 from ssmith.ops import Float32
 
 FLOAT32 = np.dtype(np.float32)
-Precision = Literal["float64", "float32", "float32-fma", "int8", "int8-a8"]
+# Of a session: what its numbers are. An artifact's int8 with 8-bit activations is "int8-a8" here.
+Precision = Literal[
+    "float64",
+    "float32",
+    "float32-fma",
+    "float16",
+    "int8",
+    "int8-a8",
+    "int8-all",
+    "int8-dynamic",
+    "int8-weights",
+    "int4-weights",
+    "mixed",
+]
 Shape = tuple[int | None, ...]  # None fits any length
 
 

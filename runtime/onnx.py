@@ -16,8 +16,11 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from ssmith.bundle import Signal
 from ssmith.errors import InputError, MissingToolError, SsmithError
+from ssmith.files import check_seal
 from ssmith.ops import Float32
+from ssmith.recipe import ArtifactPrecision
 from ssmith.runtime.artifacts import read_manifest, verified
+from ssmith.runtime.choice import files_of
 from ssmith.runtime.frames import Precision
 
 METADATA_KEY = "ssmith"
@@ -35,6 +38,8 @@ class OnnxMeta(BaseModel):
     outputs: tuple[Signal, ...] = Field(min_length=1)
     period_s: float | None = Field(gt=0)
     states: tuple[tuple[str, int], ...]
+    precision: ArtifactPrecision = "float32"
+    activation_bits: Literal[8, 16] | None = None
     bundle_sha256: str = Field(pattern=r"^[0-9a-f]{64}$")
 
 
@@ -46,11 +51,13 @@ class OnnxBackend:
     """
 
     name = "onnx"
-    precision: Precision = "float32"
 
     def __init__(self, models: Sequence[_Model]) -> None:
         forms = {model.meta.form: model for model in models}
         meta = models[0].meta
+        self.precision: Precision = (
+            "int8-a8" if (meta.precision, meta.activation_bits) == ("int8", 8) else meta.precision
+        )
         self._step, self._sequence = forms.get("step"), forms.get("sequence")
         self.inputs, self.outputs, self.period_s = len(meta.inputs), len(meta.outputs), meta.period_s
         document = meta.model_dump(mode="json")
@@ -107,7 +114,7 @@ class OnnxBackend:
 class _Model:
     """One .onnx file in onnxruntime, known to be what ``ssmith`` exports."""
 
-    def __init__(self, path: Path, providers: Sequence[str]) -> None:
+    def __init__(self, path: Path, threads: int, providers: Sequence[str]) -> None:
         runtime = _onnxruntime()
         if unknown := sorted(set(providers) - set(runtime.get_available_providers())):
             raise InputError(
@@ -118,8 +125,10 @@ class _Model:
             data = path.read_bytes()
         except OSError as error:
             raise InputError(f"cannot read {path}: {error.strerror}") from error
+        check_seal(data, path)
         try:
-            self._session = runtime.InferenceSession(data, _options(runtime, path), providers=list(providers))
+            options = _options(runtime, path, threads)
+            self._session = runtime.InferenceSession(data, options, providers=list(providers))
         except Exception as error:  # onnxruntime's own exceptions share no narrower base
             reason = str(error).partition("\n")[0]
             raise InputError(
@@ -157,23 +166,40 @@ class _Model:
             raise SsmithError(f"onnxruntime failed: {error}") from error
 
 
-def open_backend(path: Path, providers: Sequence[str] = CPU) -> OnnxBackend:
+def open_backend(
+    path: Path,
+    precision: Precision | None = None,
+    *,
+    threads: int = 1,
+    providers: Sequence[str] | None = None,
+) -> OnnxBackend:
     """Open an exported model.
 
     Args:
         path: one ``.onnx`` file, or an artifact folder whose manifest names them.
-        providers: onnxruntime execution providers, in order of preference.
+        precision: which of a folder's models; of a file, what it must be. None: float32, or what the file is.
+        threads: inside one operator; a step is too small to share.
+        providers: onnxruntime execution providers, in order of preference; None is the CPU.
 
     Raises:
-        InputError: the file is missing, damaged, not an ssmith export, or lacks a state.
+        InputError: the file is missing, damaged, not an ssmith export, or lacks a state; it has another
+            precision.
         MissingToolError: onnxruntime is not installed.
     """
+    chosen = CPU if providers is None else tuple(providers)
     if not path.is_dir():
-        return OnnxBackend([_Model(path, providers)])
-    files = [f for f in read_manifest(path).files if f.kind in ("onnx-step", "onnx-sequence")]
+        backend = OnnxBackend([_Model(path, threads, chosen)])
+        found = backend.precision
+        if precision not in (None, found) and (precision, found) != ("int8", "int8-a8"):
+            raise InputError(f"{path} computes in {found}, not in {precision}")
+        return backend
+    files = files_of(read_manifest(path), "onnx", precision)
     if not files:
-        raise InputError(f"{path} holds no ONNX model; run `ssmith export` with the onnx target")
-    models = [_Model(verified(path, file), providers) for file in files]
+        raise InputError(
+            f"{path} holds no ONNX model of precision {precision or 'float32'}; run `ssmith export` with the"
+            " onnx format"
+        )
+    models = [_Model(verified(path, file), threads, chosen) for file in files]
     digests = {model.meta.bundle_sha256 for model in models}
     if len(digests) > 1:
         raise InputError(f"the ONNX files in {path} come from different models; run `ssmith export`")
@@ -190,10 +216,10 @@ def _onnxruntime() -> Any:
     return onnxruntime
 
 
-def _options(runtime: Any, path: Path) -> Any:
-    """One thread, nodes in order, quiet unless something fails."""
+def _options(runtime: Any, path: Path, threads: int) -> Any:
+    """So many threads, nodes in order, quiet unless something fails."""
     options = runtime.SessionOptions()
-    options.intra_op_num_threads = options.inter_op_num_threads = 1
+    options.intra_op_num_threads, options.inter_op_num_threads = threads, 1
     options.execution_mode = runtime.ExecutionMode.ORT_SEQUENTIAL
     options.log_severity_level = 3
     # A plan of all buffers is kept for each input shape: right for steps, whose shape never changes;

@@ -11,7 +11,7 @@ A session holds one stream's state: use one per stream and never from two thread
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal, Protocol
 
@@ -83,18 +83,25 @@ class Session:
         backend: BackendName | None = None,
         precision: Precision | None = None,
         order: int | None = None,
+        *,
+        threads: int = 1,
+        providers: Sequence[str] | None = None,
     ) -> Session:
         """Open a finished artifact.
 
         Args:
-            path: an artifact folder, or one ``.onnx``, ``.ssmc``, ``.c``/``.h`` or ``.ssm`` file.
-            backend: ``"native"``, ``"onnx"`` or ``"reference"``; None takes what the file needs and
-                for a folder the first of these that can run here.
+            path: an artifact folder, or one ``.onnx``, ``.pte``, ``.ssmc``, ``.c``/``.h`` or ``.ssm`` file.
+            backend: ``"native"``, ``"onnx"``, ``"executorch"`` or ``"reference"``; None takes what the file
+                needs and for a folder the first of these that can run here.
             precision: ``"float64"``, the reference's default; ``"float32"``, the C engine's arithmetic
                 and everyone else's default; ``"float32-fma"``, the same with fused multiply-add;
                 ``"int8"`` or ``"int8-a8"``, the integer model with 16-bit or 8-bit activations, as C or
-                computed by the reference. Of a folder, ``"int8"`` is the integer model it holds.
+                computed by the reference. Of a folder, ``"int8"`` is the integer model it holds. ONNX and
+                ExecuTorch files have more, see docs/precisions.md.
             order: which model of a folder or bundle that holds several; None opens the main one.
+            threads: of ONNX Runtime or ExecuTorch, where it is one pool for the whole process; a step is
+                too small to share, so more than one seldom pays. The others use one.
+            providers: ONNX Runtime's execution providers in order of preference; None is its CPU.
 
         Raises:
             InputError: nothing there, the backend cannot open it, or there is no such precision or
@@ -104,13 +111,22 @@ class Session:
         chosen, path, precision = choose(Path(path), backend, precision, order)
         if chosen == "native":
             return cls(_open_native(path, precision))
+        if isinstance(threads, bool) or not isinstance(threads, int) or threads < 1:
+            raise InputError(f"threads is {threads!r}; write a whole number, 1 or more")
+        if providers is not None and chosen != "onnx":
+            raise InputError(
+                f"providers are ONNX Runtime's, and {path.name} is opened by the {chosen} backend; leave them"
+                " out or write backend='onnx'"
+            )
         if chosen == "onnx":
-            return cls(_open_onnx(path))
+            return cls(_open_onnx(path, precision, threads, providers))
+        if chosen == "executorch":
+            return cls(_open_executorch(path, precision, threads))
         return cls(_open_reference(path, precision or "float64", order))
 
     @property
     def backend(self) -> str:
-        """Who computes: ``native``, ``onnx`` or ``reference``."""
+        """Who computes: ``native``, ``onnx``, ``executorch`` or ``reference``."""
         return self._backend.name
 
     @property
@@ -244,10 +260,18 @@ def _open_native(path: Path, precision: Precision | None) -> Backend:
     return open_backend(path, precision)
 
 
-def _open_onnx(path: Path) -> Backend:
+def _open_onnx(
+    path: Path, precision: Precision | None, threads: int, providers: Sequence[str] | None
+) -> Backend:
     from ssmith.runtime.onnx import open_backend
 
-    return open_backend(path)
+    return open_backend(path, precision, threads=threads, providers=providers)
+
+
+def _open_executorch(path: Path, precision: Precision | None, threads: int) -> Backend:
+    from ssmith.runtime.executorch import open_backend
+
+    return open_backend(path, precision, threads=threads)
 
 
 def _open_reference(path: Path, precision: Precision, order: int | None) -> Backend:
@@ -257,6 +281,8 @@ def _open_reference(path: Path, precision: Precision, order: int | None) -> Back
         return _open_integer(path, 8, order)
     from ssmith.runtime.reference import open_backend
 
+    if precision not in ("float64", "float32", "float32-fma"):
+        raise InputError(f"the reference does not compute in {precision}")
     return open_backend(path, precision, order)
 
 

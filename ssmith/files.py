@@ -78,6 +78,45 @@ def _sync_folder(folder: Path) -> None:
             os.close(handle)
 
 
+SEAL = "ssmith-seal:" + "0" * 64  # what a file to be sealed holds, once, wherever its format has text
+
+
+def seal(data: bytes) -> bytes:
+    """Put into a file's ``SEAL`` the SHA-256 of the file as it stands, zeros and all.
+
+    A parser of somebody else's then never sees a damaged file: see ``check_seal``.
+
+    Raises:
+        ValueError: ``SEAL`` is not in the data exactly once.
+    """
+    found = data.count(SEAL.encode())
+    if found != 1:
+        raise ValueError(f"a file to be sealed holds the placeholder once, not {found} times")
+    digest = hashlib.sha256(data).hexdigest()
+    return data.replace(SEAL.encode(), SEAL[:-64].encode() + digest.encode())
+
+
+def check_seal(data: bytes, path: Path) -> None:
+    """Refuse a sealed file that was changed since; one without a seal passes.
+
+    Raises:
+        InputError: the digest in the file is not that of its bytes.
+    """
+    mark = SEAL[:-64].encode()
+    begin = data.find(mark)
+    if begin < 0:
+        return
+    begin += len(mark)
+    written = data[begin : begin + 64]
+    zeroed = data[:begin] + b"0" * len(written) + data[begin + 64 :]
+    if hashlib.sha256(zeroed).hexdigest().encode() != written:
+        raise InputError(
+            f"{path} is damaged or was changed after it was written (its checksum does not hold), and may"
+            " compute something else; copy or export it again, or run a file that you changed on purpose"
+            " with its own runtime directly"
+        )
+
+
 def sha256(path: Path) -> str:
     """Hex digest of a file's bytes."""
     with path.open("rb") as file:

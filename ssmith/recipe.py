@@ -18,7 +18,16 @@ Fraction = Annotated[float, Field(ge=0, le=1)]
 CriterionName = Literal["task-aware", "empirical", "weighted", "gradient", "exact", "modal", "complex"]
 Schedule = Literal["window", "once", "gradual", "plateau"]
 CostKind = Literal["states", "parameters", "macs", "bytes"]
-ArtifactPrecision = Literal["float32", "int8"]
+Format = Literal["onnx", "executorch", "c99"]
+ArtifactPrecision = Literal[
+    "float32", "float16", "int8", "int8-all", "int8-dynamic", "int8-weights", "int4-weights", "mixed"
+]
+# What each format can be written in; docs/precisions.md says what they mean.
+WRITES: dict[Format, tuple[ArtifactPrecision, ...]] = {
+    "onnx": get_args(ArtifactPrecision),
+    "executorch": ("float32", "int8", "int8-dynamic", "mixed"),
+    "c99": ("float32", "int8"),
+}
 
 
 class _Settings(BaseModel):
@@ -198,18 +207,20 @@ class CompareSettings(_Settings):
 class ExportSettings(_Settings):
     """What is written into artifacts/."""
 
-    formats: tuple[Literal["onnx", "c99"], ...] = Field(default=("onnx", "c99"), min_length=1)
+    formats: tuple[Format, ...] = Field(default=("onnx", "executorch", "c99"), min_length=1)
     precisions: tuple[ArtifactPrecision, ...] = Field(default=("float32", "int8"), min_length=1)
-    activation_bits: Literal[8, 16] = 16  # of int8, whose weights have 8
+    activation_bits: Literal[8, 16] = 16  # of int8, whose weights have 8; ExecuTorch knows 8 only
     opset: Literal[18, 20] = 20
 
     @model_validator(mode="after")
     def _something_to_write(self) -> Self:
-        if "float32" not in self.precisions and "c99" not in self.formats:
-            raise ValueError(
-                'int8 is written as C99 only, so nothing would be exported; add "c99" to formats or'
-                ' "float32" to precisions'
-            )
+        for precision in self.precisions:
+            able = [name for name, known in WRITES.items() if precision in known]
+            if not set(able) & set(self.formats):
+                raise ValueError(
+                    f"{precision} is written as {' or '.join(able)}, so nothing would come of it; add one of"
+                    f" them to formats or take {precision} out of precisions"
+                )
         return self
 
 
@@ -217,7 +228,12 @@ class BenchSettings(_Settings):
     """How latency is measured on each target."""
 
     targets: tuple[Literal["host"], ...] = ("host",)
-    backends: tuple[Literal["native", "onnx", "reference"], ...] = ("native", "onnx", "reference")
+    backends: tuple[Literal["native", "onnx", "executorch", "reference"], ...] = (
+        "native",
+        "onnx",
+        "executorch",
+        "reference",
+    )
     steps: int = Field(default=10_000, ge=100)
     seconds: float = Field(default=5.0, gt=0)  # limit per backend
     paced_seconds: float = Field(default=2.0, gt=0)  # with a rate: length of the deadline run

@@ -17,6 +17,7 @@ from ssmith.ops import SSM, Affine, Embedding, Save
 from ssmith.runtime import oracle
 from ssmith.runtime.reference import describe
 from tests.bundles import plain_run, random_bundle
+from tests.unsealed import save_unsealed
 
 WIDE = DENSE_MODES + 1  # the first order that takes the elementwise form
 
@@ -250,7 +251,7 @@ def test_check_notices_one_changed_weight(short, form, tmp_path):
     values = numpy_helper.to_array(b).copy()
     values[0, 0] += 0.02
     b.CopyFrom(numpy_helper.from_array(values, b.name))
-    onnx.save(model, path)
+    save_unsealed(model, path)
     failed = {row.artifact for row in check(bundle, tmp_path) if not row.passed}
     assert failed == {path.name}
 

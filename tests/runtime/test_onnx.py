@@ -16,6 +16,7 @@ from ssmith.runtime.onnx import OnnxBackend, open_backend
 from ssmith.runtime.reference import describe, run
 from ssmith.runtime.session import Session
 from tests.bundles import random_bundle
+from tests.unsealed import save_unsealed
 
 FORMS = ("step", "sequence")
 
@@ -47,13 +48,14 @@ def edited(folder, form, tmp_path, edit):
     model = onnx.load(path_of(folder, form))
     edit(model)
     path = tmp_path / f"edited.{form}.onnx"
-    onnx.save(model, path)
+    save_unsealed(model, path)
     return path
 
 
 def test_it_says_what_the_bundle_says(backend, bundle):
     document = describe(bundle)
-    assert json.loads(json.dumps(backend.meta)) == json.loads(json.dumps(document))
+    expected = {**document, "precision": "float32", "activation_bits": None}
+    assert json.loads(json.dumps(backend.meta)) == json.loads(json.dumps(expected))
     assert (backend.inputs, backend.outputs) == (3, 2)
     assert backend.period_s == 0.01
     assert {name: value.shape for name, value in backend.state_get().items()} == bundle.states
@@ -140,7 +142,7 @@ def test_a_foreign_model_is_refused(tmp_path):
     ports = [helper.make_tensor_value_info(n, TensorProto.FLOAT, ["b", 3]) for n in ("x", "y")]
     graph = helper.make_graph([helper.make_node("Relu", ["x"], ["y"])], "g", ports[:1], ports[1:])
     opset = helper.make_opsetid("", 20)
-    onnx.save(helper.make_model(graph, opset_imports=[opset], ir_version=9), tmp_path / "x.onnx")
+    save_unsealed(helper.make_model(graph, opset_imports=[opset], ir_version=9), tmp_path / "x.onnx")
     with pytest.raises(InputError, match="carries no 'ssmith' metadata"):
         open_backend(tmp_path / "x.onnx")
 

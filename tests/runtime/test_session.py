@@ -105,8 +105,8 @@ def test_the_file_names_its_backend(folder):
     [
         ("gone.onnx", {}, "does not exist"),
         ("manifest.json", {}, "is no artifact"),
-        ("net.step.onnx", {"backend": "tpu"}, "write native, onnx or reference"),
-        ("net.step.onnx", {"precision": "float16"}, "write float64, float32, float32-fma, int8 or int8-a8"),
+        ("net.step.onnx", {"backend": "tpu"}, "write native, onnx, executorch or reference"),
+        ("net.step.onnx", {"precision": "int3"}, "write float64, float32, .*int4-weights or mixed"),
         ("net.step.onnx", {"precision": "float64"}, "computes in float32"),
     ],
 )
@@ -131,7 +131,7 @@ def test_every_session_tells_its_precision(folder):
         (
             "",
             {"precision": "int8"},
-            r"native: the folder holds no \.c.*int8; onnx: it does not compute in int8",
+            r"native: the folder holds no \.c.*int8; onnx: the folder holds no .onnx file of precision int8",
         ),
         ("", {"precision": "float64", "backend": "native"}, "native: it does not compute in float64"),
         ("net.c", {"precision": "int8"}, "computes in float32, not in int8"),
@@ -139,7 +139,7 @@ def test_every_session_tells_its_precision(folder):
         (
             "net.c",
             {"precision": "float64"},
-            "computes in float32 or float32-fma or int8 or int8-a8; for float64",
+            "computes in float32 or float32-fma or int8 or int8-a8, not in float64",
         ),
     ],
 )

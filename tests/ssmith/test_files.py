@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from ssmith.errors import InputError
-from ssmith.files import check_writable, sha256, write_atomic
+from ssmith.files import SEAL, check_seal, check_writable, seal, sha256, write_atomic
 
 
 def test_writes_and_replaces(tmp_path):
@@ -57,3 +57,26 @@ def test_whether_a_path_could_be_written_is_known_before(tmp_path):
         with pytest.raises(InputError, match="cannot write"):
             check_writable(path)
     assert [path.name for path in tmp_path.iterdir()] == ["blocked"]
+
+
+def test_a_sealed_file_is_known_by_its_bytes(tmp_path):
+    sealed = seal(b"before " + SEAL.encode() + b" after")
+    assert len(sealed) == len(b"before  after") + len(SEAL)
+    check_seal(sealed, tmp_path / "file")
+    for i in range(len(sealed)):
+        changed = bytearray(sealed)
+        changed[i] ^= 1
+        if 7 <= i < 7 + len(SEAL) - 64:
+            continue  # the mark itself: without it a file has no seal
+        with pytest.raises(InputError, match="damaged or was changed"):
+            check_seal(bytes(changed), tmp_path / "file")
+    with pytest.raises(InputError, match="damaged"):
+        check_seal(sealed[:-1], tmp_path / "file")
+
+
+def test_files_without_a_seal_pass_and_cannot_be_sealed(tmp_path):
+    check_seal(b"made by somebody else", tmp_path / "file")
+    with pytest.raises(ValueError, match="not 0 times"):
+        seal(b"no placeholder")
+    with pytest.raises(ValueError, match="not 2 times"):
+        seal(SEAL.encode() * 2)
