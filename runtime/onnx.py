@@ -128,7 +128,10 @@ class _Model:
         check_seal(data, path)
         try:
             options = _options(runtime, path, threads)
-            self._session = runtime.InferenceSession(data, options, providers=list(providers))
+            # Without a word to the user onnxruntime would fall back to its CPU, and say so on stdout.
+            self._session = runtime.InferenceSession(
+                data, options, providers=list(providers), enable_fallback=0
+            )
         except Exception as error:  # onnxruntime's own exceptions share no narrower base
             reason = str(error).partition("\n")[0]
             raise InputError(
@@ -230,7 +233,10 @@ def _options(runtime: Any, path: Path, threads: int) -> Any:
 
 def _read_meta(session: Any, path: Path) -> OnnxMeta:
     """The description inside the file."""
-    document = session.get_modelmeta().custom_metadata_map.get(METADATA_KEY)
+    try:
+        document = session.get_modelmeta().custom_metadata_map.get(METADATA_KEY)
+    except UnicodeDecodeError as error:
+        raise InputError(f"{path} has damaged metadata: {error}; export it again") from error
     if document is None:
         raise InputError(
             f"{path} carries no {METADATA_KEY!r} metadata, so its states, rate and digest are unknown:"
