@@ -21,8 +21,7 @@ from pathlib import Path
 import numpy as np
 from _output import publish
 
-ROOT = Path(__file__).parents[1]
-sys.path.insert(0, str(ROOT))
+sys.path.insert(0, str(Path(__file__).parents[1]))  # tests/fuzzing.py does the damage
 
 from ssmith.recipe import ExportSettings
 from ssmith.stages import lower
@@ -34,7 +33,7 @@ from tests.test_fuzz import FILES
 def outcomes(file: Path, cases: int, *options: str) -> dict[str, int]:
     """Outcome → how often."""
     command = [sys.executable, "-m", "tests.fuzzing", str(file), "--cases", str(cases), *options]
-    done = subprocess.run(command, check=True, capture_output=True, text=True, cwd=ROOT)
+    done = subprocess.run(command, check=True, capture_output=True, text=True, cwd=Path(__file__).parents[1])
     return json.loads(done.stdout.splitlines()[-1])
 
 
