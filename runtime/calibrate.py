@@ -15,7 +15,7 @@ import numpy as np
 from ssmith.bundle import Bundle
 from ssmith.errors import InputError
 from ssmith.ops import SSM, Add, Float32, Linear, Save
-from ssmith.quant import MOST_COVARIANCES, PREFIX, Calibration
+from ssmith.quant import MOST_COVARIANCES, PREFIX, SCALES, Calibration
 from ssmith.runtime.arithmetic import Float64
 from ssmith.runtime.reference import State, run
 
@@ -75,6 +75,8 @@ class _Range:
 def calibrate(bundle: Bundle, sequences: Sequence[Float32]) -> Bundle:
     """The same model with the ranges that it and its variants show on these sequences.
 
+    A plan and trained scales stay, for the weights do.
+
     Args:
         bundle: the model; a calibration that it has is replaced.
         sequences: inputs as the model will meet them, each (T, U); training data, not test data.
@@ -106,8 +108,9 @@ def calibrate(bundle: Bundle, sequences: Sequence[Float32]) -> Bundle:
                 found = _Range.of(vectors)
                 ranges[key] = ranges[key].joined(found) if key in ranges else found
     tensors = {name: array for key, found in ranges.items() for name, array in found.tensors(key).items()}
+    tensors |= {name: array for name, array in bundle.tensors.items() if name.startswith(SCALES)}
     facts = Calibration(sequences=len(sequences), frames=sum(map(len, sequences)))
-    meta = bare.meta.model_copy(update={"calibration": facts})
+    meta = bundle.meta.model_copy(update={"calibration": facts})
     return Bundle(meta, {**bare.tensors, **tensors}, variants)
 
 

@@ -31,7 +31,7 @@ from ssmith.runtime.integer_steps import (
     SaveStep,
     Step,
 )
-from ssmith.runtime.integer_weights import HEADROOM, Seen, make_product
+from ssmith.runtime.integer_weights import HEADROOM, Seen, TrainedScales, make_product
 
 INPUT_SHIFT = 14  # |code| ≤ 2^15, so |v| ≤ 2^29
 _QUIETEST = 2.0**-20  # of the loudest input channel: what a channel that calibration saw silent can tell
@@ -150,9 +150,10 @@ def _rescale(d: Draft, name: str) -> None:
 
 
 def _linear(d: Draft, op: Linear, gain: Float64, shift: Float64) -> None:
-    tensors = d.bundle.tensors
+    tensors, floor = d.bundle.tensors, d.floors.get(op.name, 0.0)
     seen = Seen.read(tensors, f"{op.name}.input")
-    product = make_product(tensors[op.weight], seen, d.bits, shift=shift, floor=d.floors.get(op.name, 0.0))
+    trained = TrainedScales.read(tensors, op.name, d.bundle.meta.rounding)
+    product = make_product(tensors[op.weight], seen, d.bits, shift=shift, floor=floor, trained=trained)
     bias = np.zeros(len(product.bias)) if op.bias is None else tensors[op.bias].astype(np.float64)
     target = d.classes.fresh(len(bias))
     d.steps.append(LinearStep(op.name, product, gain, bias, d.ids, target))
@@ -164,7 +165,9 @@ def _linear(d: Draft, op: Linear, gain: Float64, shift: Float64) -> None:
 
 def _ssm(d: Draft, op: SSM, gain: Float64, shift: Float64) -> None:
     floor = d.floors.get(op.name, 0.0)
-    step, d.ids, d.bound = draft_ssm(op, d.bundle.tensors, d.bits, d.classes, d.ids, gain, shift, floor)
+    step, d.ids, d.bound = draft_ssm(
+        op, d.bundle.tensors, d.bits, d.classes, d.ids, gain, shift, floor, d.bundle.meta.rounding
+    )
     d.steps.append(step)
 
 

@@ -19,12 +19,12 @@ import numpy as np
 
 from ssmith.errors import InputError
 from ssmith.ops import SSM, Float32, Tensors
-from ssmith.quant import POLE_TOLERANCE
+from ssmith.quant import POLE_TOLERANCE, Rounding
 from ssmith.runtime.integer_functions import INT32_MAX, Int64
 from ssmith.runtime.integer_ledger import VECTOR_LIMIT, Ledger, requant_shift, whole
 from ssmith.runtime.integer_model import Float64, Int32, SsmOp
 from ssmith.runtime.integer_scales import Ids, Scales
-from ssmith.runtime.integer_weights import Product, Seen, make_product
+from ssmith.runtime.integer_weights import Product, Seen, TrainedScales, make_product
 
 ROUNDING = math.sqrt(2) + math.sqrt(0.5)  # codes a frame, of a complex state
 _MARGIN = 1.0 + 1e-5  # factors that come later are rounded too
@@ -94,6 +94,7 @@ def draft_ssm(
     gain: Float64,
     shift: Float64,
     floors: Float64 | float,
+    rounding: Rounding | None = None,
 ) -> tuple[SsmStep, Ids, Float64]:
     """Round an SSM; returns the step, the classes of its output and the real bound of each channel.
 
@@ -106,6 +107,7 @@ def draft_ssm(
         gain: (K).
         shift: (K).
         floors: smallest steps of the input's codes.
+        rounding: of the bundle, if its scales were trained.
 
     Raises:
         InputError: a pole is so slow that rounding alone fills 32 bits.
@@ -115,10 +117,20 @@ def draft_ssm(
     reads = tensors[op.C].astype(np.float64)
     energy = (reads**2).sum(0).reshape(2, -1).sum(0) / (gap * (2 - gap))  # of an output per drive of a mode
     seen = Seen.read(tensors, f"{op.name}.input")
-    into = make_product(tensors[op.B], seen, bits, shift=shift, importance=np.tile(energy, 2), floor=floors)
+    into = make_product(
+        tensors[op.B],
+        seen,
+        bits,
+        shift=shift,
+        importance=np.tile(energy, 2),
+        floor=floors,
+        trained=TrainedScales.read(tensors, f"{op.name}.B", rounding),
+    )
     unit = _state_unit(op.name, into, gap)
     states = Seen.read(tensors, f"{op.name}.state")
-    out = make_product(tensors[op.C], states, bits, floor=np.tile(unit, 2) * _MARGIN)
+    coarse = np.tile(unit, 2) * _MARGIN
+    trained = TrainedScales.read(tensors, f"{op.name}.C", rounding)
+    out = make_product(tensors[op.C], states, bits, floor=coarse, trained=trained)
     direct, bias = None, out.bias
     needed = out.scale * 2.0 ** (31 - requant_shift(int(out.codes.limit * out.row_sums.max())))
     bound = out.codes.limit * out.row_sums * out.scale

@@ -9,6 +9,9 @@ choice, as long as each range is covered:
 
 α = 1 serves the activations, whose codes are all filled; α = 0 serves the weights, whose columns are
 all equally large. The α with the least noise at the output is taken.
+
+Where training has got used to scales (``TrainedScales``), nothing is chosen: weights are rounded to
+nearest with exactly those, and no mean is taken back, as training did not either.
 """
 
 from __future__ import annotations
@@ -18,7 +21,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from ssmith.ops import Float32, Tensors
-from ssmith.quant import CODE_LIMITS, PREFIX
+from ssmith.quant import CODE_LIMITS, PREFIX, SCALE_PARTS, SCALES, WEIGHT_LIMIT, Rounding
 from ssmith.runtime.integer_model import Float64, Int8
 from ssmith.runtime.integer_rounding import round_rows
 
@@ -48,6 +51,27 @@ class Seen:
         """From the tensors ``calibration.KEY`` and ``calibration.KEY.covariance`` of a bundle."""
         low, high, mean = tensors[f"{PREFIX}{key}"].astype(np.float64)
         return cls(low, high, mean, tensors[f"{PREFIX}{key}.covariance"].astype(np.float64))
+
+
+@dataclass(frozen=True, eq=False)
+class TrainedScales:
+    """Scales of a product from training: step and offset of the inputs (K), row of the outputs (M).
+
+    They are for codes of ``bits``, see ``ssmith.quant``.
+    """
+
+    step: Float64
+    offset: Float64
+    row: Float64
+    bits: int
+
+    @classmethod
+    def read(cls, tensors: Tensors, key: str, rounding: Rounding | None) -> TrainedScales | None:
+        """Those that a bundle has for the product ``key``; None where it has none."""
+        if rounding is None:
+            return None
+        step, offset, row = (tensors[f"{SCALES}{key}.{part}"].astype(np.float64) for part in SCALE_PARTS)
+        return cls(step, offset, row, rounding.activation_bits)
 
 
 @dataclass(frozen=True, eq=False)
@@ -97,8 +121,9 @@ def make_product(
     shift: Float64 | None = None,
     importance: Float64 | None = None,
     floor: Float64 | float = 0.0,
+    trained: TrainedScales | None = None,
 ) -> Product:
-    """The best codes and int8 weights for y = W u.
+    """The best codes and int8 weights for y = W u, or those that training has got used to.
 
     Args:
         weight: W (M, K).
@@ -107,9 +132,12 @@ def make_product(
         shift: what an affine op adds to u, see ``Codes``; none if None.
         importance: what a unit of variance at each output costs, (M); 1 if None.
         floor: steps are at least this, (K) or one for all.
+        trained: scales to use as they are.
     """
     real = weight.astype(np.float64)
     shift = np.zeros(real.shape[1]) if shift is None else shift
+    if trained is not None:
+        return _trained_product(real, seen, bits, shift, floor, trained)
     products = [_product(real, seen, bits, shift, floor, alpha) for alpha in ALPHAS]
     cost = [float(p.noise @ (np.ones(len(real)) if importance is None else importance)) for p in products]
     return products[int(np.argmin(cost))]
@@ -132,7 +160,7 @@ def _product(
         step = np.maximum(cover / limit, floor)
         covariance = _of_codes(seen.covariance, step)
         rows, scale, noise = round_rows(weight * step, covariance)
-        fits = int(_LARGEST_SUM // max(np.abs(rows.astype(np.int64)).sum(1).max(), 1))
+        fits = largest_limit(rows)
         if limit <= fits:
             break
         limit = fits
@@ -140,6 +168,33 @@ def _product(
     rounded = scale[:, None] * rows
     bias = weight @ codes.offset + (weight * step - rounded) @ ((seen.mean - codes.offset) / step)
     return Product(codes, rows, scale, bias, noise + (rounded**2).sum(1) / 12)
+
+
+def _trained_product(
+    weight: Float64, seen: Seen, bits: int, shift: Float64, floor: Float64 | float, trained: TrainedScales
+) -> Product:
+    """The product as trained; for codes of other bits, or coarser ones, all steps grow or shrink alike.
+
+    Then W ∘ step and the rows' scales do too, so that the int8 weights are the trained ones in any case.
+    """
+    rows = np.clip(np.rint(weight * trained.step / trained.row[:, None]), -WEIGHT_LIMIT, WEIGHT_LIMIT)
+    fits = largest_limit(rows)
+    limit = min(CODE_LIMITS[bits], fits)
+    ratio = min(CODE_LIMITS[trained.bits], fits) / limit * (HEADROOM[bits] / HEADROOM[trained.bits])
+    ratio = max(ratio, float((floor / trained.step).max()))
+    step, scale = trained.step * ratio, trained.row * ratio
+    codes = Codes(step, shift, np.rint((shift - trained.offset) / step), limit)
+    rounded = scale[:, None] * rows
+    error, covariance = weight * step - rounded, _of_codes(seen.covariance, step)
+    full = len(covariance) == len(step)
+    noise = ((error @ covariance) * error if full else error**2 * covariance).sum(1)
+    bias = rounded @ (codes.offset / step)
+    return Product(codes, rows.astype(np.int8), scale, bias, noise + (rounded**2).sum(1) / 12)
+
+
+def largest_limit(rows: Float64 | Int8) -> int:
+    """The largest |code| with which no sum of int8 rows (M, K) times codes leaves 30 bits."""
+    return int(_LARGEST_SUM // max(int(np.abs(rows.astype(np.int64)).sum(1).max()), 1))
 
 
 def _of_codes(covariance: Float64, step: Float64) -> Float64:

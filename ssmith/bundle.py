@@ -9,6 +9,9 @@
   A bundle without variants is written as version 1.
 - Version 3 is either of them with a calibration, the ranges that integer code needs (``ssmith.quant``):
   ``calibration`` in the document of each model that has one, and tensors ``calibration.KEY``.
+- Version 4 is any of them with what needs a calibration: ``plan``, the precision of each product, or
+  ``rounding``, the scales that training has got used to, with tensors ``scales.KEY``. A bundle is
+  written in the oldest version that holds all it has.
 - The same model gives the same bytes. No pickle, no time stamps.
 - MUST refuse: unknown version, missing or unused tensor, wrong shape or type, NaN, |λ| ≥ 1, of the
   model and of every variant alike.
@@ -31,11 +34,11 @@ from ssmith.errors import InputError, first_problem
 from ssmith.files import write_atomic
 from ssmith.golden import GoldenCase
 from ssmith.ops import SSM, Float32, Op, check_ops, ssm_system, state_shapes, tensor_names
-from ssmith.quant import PREFIX, Calibration, calibration_names, check_calibration
+from ssmith.quant import PREFIX, SCALES, Calibration, Plan, Rounding, check_integers, integer_names
 from ssmith.system import System
 from ssmith.variants import pack, unpack
 
-VERSIONS = (1, 2, 3)
+VERSIONS = (1, 2, 3, 4)
 GOLDEN_PARTS = ("input", "output", "streamed")
 MAX_NAME = 40
 MAX_VARIANTS = 64
@@ -75,10 +78,13 @@ class BundleMeta(BaseModel):
     reduction: tuple[dict[str, Any], ...] = ()  # one entry a cut: order, σ, tail, bound, losses
     provenance: dict[str, str] = {}
     calibration: Calibration | None = None
+    plan: Plan | None = None
+    rounding: Rounding | None = None
 
 
 # of ``BundleMeta``: what a variant does not share
-OWN_FIELDS = {"ops", "golden", "reduction", "provenance", "calibration"}
+OWN_FIELDS = {"ops", "golden", "reduction", "provenance", "calibration", "plan", "rounding"}
+INTEGER_FIELDS = ("calibration", "plan", "rounding")  # a document without them does not mention them
 
 
 class VariantMeta(BaseModel):
@@ -90,6 +96,8 @@ class VariantMeta(BaseModel):
     reduction: tuple[dict[str, Any], ...] = ()
     provenance: dict[str, str] = {}
     calibration: Calibration | None = None
+    plan: Plan | None = None
+    rounding: Rounding | None = None
     tensors: dict[str, str] = {}  # name in the variant → name in the file, where they differ
 
 
@@ -123,8 +131,7 @@ class Bundle:
             raise InputError(f"tensor {missing[0]!r} is named but not in the file")
         if extra := sorted(set(tensors) - used):
             raise InputError(f"tensor {extra[0]!r} belongs to no op; remove it")
-        if self.meta.calibration:
-            check_calibration(self.meta.ops, tensors, len(self.meta.inputs))
+        check_integers(self.meta, tensors, len(self.meta.inputs))
         for case in self.golden():
             frames, width_in, width_out = (
                 len(case.input),
@@ -157,9 +164,9 @@ class Bundle:
         return self.meta.calibration is not None
 
     def without_calibration(self) -> Bundle:
-        """The same models without their ranges: where weights change, the ranges of before are wrong."""
-        kept = {name: array for name, array in self.tensors.items() if not name.startswith(PREFIX)}
-        meta = self.meta.model_copy(update={"calibration": None})
+        """The same models without ranges, plan and scales: where weights change, none of them holds."""
+        kept = {name: a for name, a in self.tensors.items() if not name.startswith((PREFIX, SCALES))}
+        meta = self.meta.model_copy(update=dict.fromkeys(INTEGER_FIELDS))
         variants = tuple(variant.without_calibration() for variant in self.variants)
         return Bundle(meta, kept if self.calibrated else self.tensors, variants)
 
@@ -239,8 +246,11 @@ class Bundle:
                 _document(variant.meta, OWN_FIELDS) | {"tensors": names}
                 for variant, names in zip(self.variants, renamed, strict=True)
             ]
-        if any(model.meta.calibration for model in (self, *self.variants)):
+        metas = [model.meta for model in (self, *self.variants)]
+        if any(meta.calibration for meta in metas):
             document["version"] = 3
+        if any(meta.rounding or meta.plan is not None for meta in metas):
+            document["version"] = 4
         return save(tensors, {"ssmith": json.dumps(document, sort_keys=True, allow_nan=False)})
 
     @property
@@ -289,26 +299,28 @@ class Bundle:
             ) from error
         version = raw.get("version") if isinstance(raw, dict) else None
         if version not in VERSIONS:
-            raise InputError(f"it has format version {version!r}; this release reads versions 1 to 3")
+            raise InputError(f"it has format version {version!r}; this release reads versions 1 to 4")
         several: tuple[VariantMeta, ...] = ()
         try:
-            if version == 2 or (version == 3 and "variants" in raw):
+            if version == 2 or (version > 2 and "variants" in raw):
                 several = _Variants.model_validate({"variants": raw.pop("variants", ())}).variants
             raw["version"] = 1  # what is left is the main model's document
             meta = BundleMeta.model_validate(raw)
         except ValidationError as error:
             raise InputError(f"metadata field {first_problem(error)}") from error
         models: list[BundleMeta | VariantMeta] = [meta, *several]
-        if version < 3 and any(model.calibration for model in models):
-            raise InputError(f"it has a calibration, which format version {version} does not know")
+        for field_name, since in (("calibration", 3), ("plan", 4), ("rounding", 4)):
+            if version < since and any(getattr(model, field_name) is not None for model in models):
+                raise InputError(f"it has a {field_name}, which format version {version} does not know")
         return _assembled(meta, several, tensors) if several else cls(meta, tensors)
 
 
 def _document(meta: BundleMeta, include: set[str] | None = None) -> dict[str, Any]:
-    """What goes into the file; a calibration that there is not is not mentioned, as before version 3."""
+    """What goes into the file; what there is not is not mentioned, as in versions that did not know it."""
     document = meta.model_dump(mode="json", include=include)
-    if meta.calibration is None:
-        document.pop("calibration")
+    for key in INTEGER_FIELDS:
+        if getattr(meta, key) is None:
+            document.pop(key)
     return document
 
 
@@ -328,10 +340,8 @@ def variant_name(name: str, order: int) -> str:
 
 
 def _named(meta: BundleMeta | VariantMeta) -> set[str]:
-    """The tensors that ops, golden cases and a calibration name."""
-    names = {name for op in meta.ops for name in tensor_names(op)}
-    if meta.calibration:
-        names |= calibration_names(meta.ops)
+    """The tensors that ops, golden cases, a calibration and scales name."""
+    names = {name for op in meta.ops for name in tensor_names(op)} | integer_names(meta)
     return names | {f"golden.{case.name}.{part}" for case in meta.golden for part in GOLDEN_PARTS}
 
 

@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ssmith.bundle import Bundle, GoldenMeta
+from ssmith.bundle import INTEGER_FIELDS, Bundle, GoldenMeta
 from ssmith.errors import InputError
 from ssmith.golden import recorded_tolerance
 from ssmith.ops import SSM, Float32, Tensors, ssm_system, ssm_tensors, tensor_names
-from ssmith.quant import PREFIX
+from ssmith.quant import PREFIX, SCALES
 from ssmith.recipe import CriterionName, Recipe
 from ssmith.runtime.reference import layer_states, run
 from ssmith.system import Real
@@ -162,7 +162,7 @@ class Cutter:
             SsmithError: float32 does not carry the cut model.
         """
         meta = self.bundle.meta
-        weights = {name: a for name, a in tensors.items() if not name.startswith(PREFIX)}
+        weights = {name: a for name, a in tensors.items() if not name.startswith((PREFIX, SCALES))}
         golden = []
         for case in self.bundle.golden():
             exact, _ = run(meta.ops, tensors, case.input)
@@ -182,7 +182,7 @@ class Cutter:
             "golden": tuple(golden),
             "reduction": (*meta.reduction, *cuts),
             "provenance": {**meta.provenance, **provenance},
-            "calibration": None,  # the ranges of the states before the cut are not those after it
+            **dict.fromkeys(INTEGER_FIELDS),  # the ranges of the states before the cut are not those after it
         }
         return Bundle(meta.model_copy(update=changes), weights)
 

@@ -10,14 +10,16 @@ from hypothesis import strategies as st
 from ssmith.bundle import Bundle, BundleMeta, Signal
 from ssmith.errors import InputError
 from ssmith.ops import SSM, Embedding, Gelu, Linear
+from ssmith.quant import SCALES, product_weights
 from ssmith.runtime.calibrate import calibrate
 from ssmith.runtime.integer import quantize, run_integer
 from ssmith.runtime.integer_functions import requantize
 from ssmith.runtime.integer_lower import lower_integer
-from ssmith.runtime.integer_model import IntegerModel, SsmOp
+from ssmith.runtime.integer_model import IntegerModel, LinearOp, SsmOp
 from ssmith.runtime.integer_ssm import ROUNDING
 from ssmith.runtime.reference import run
 from tests.bundles import random_bundle
+from tests.calibrated import calibrated, with_scales
 from tests.op_lists import any_bundle, frames
 
 LIMITS = {"sum": 2**63}
@@ -63,12 +65,13 @@ def some_ssm(seed, inputs=3, order=4, radius=(0.6, 0.99)):
 # --- bounds
 
 
-@given(st.integers(0, 100_000), st.sampled_from([16, 8]))
+@given(st.integers(0, 100_000), st.sampled_from([16, 8]), st.booleans())
 @settings(max_examples=60, deadline=None)
-def test_no_bound_is_ever_exceeded(seed, bits):
+def test_no_bound_is_ever_exceeded(seed, bits, trained):
     """Random op lists on codes at their limits: steps, alternating signs, noise of full scale."""
     bundle = any_bundle(seed, count=9, max_width=12, max_order=6)
-    model = lower_integer(calibrate(bundle, [frames(bundle, 60, seed)]), bits)
+    ready = calibrate(bundle, [frames(bundle, 60, seed)])
+    model = lower_integer(with_scales(ready, seed, bits=8 if seed % 2 else 16) if trained else ready, bits)
     for key, bound in model.proofs.items():
         assert bound < LIMITS.get(key.rsplit(".", 1)[1], 2**31), key
     rng = np.random.default_rng(seed)
@@ -115,6 +118,24 @@ def test_the_same_bundle_gives_the_same_integers():
         for name in ("B", "C", "lam"):
             assert np.array_equal(getattr(a, name), getattr(b, name))
     assert first.proofs == again.proofs
+
+
+def test_every_product_takes_its_trained_scales():
+    """The int8 weights and the code steps of a whole network are those that its scales say."""
+    bundle = with_scales(calibrated(reference_model(0)), bits=8)
+    model, found = lower_integer(bundle, 8), {}
+    for op in model.ops:
+        if isinstance(op, LinearOp):
+            found[op.name] = (op.weight, f"{op.name}.codes")
+        elif isinstance(op, SsmOp):
+            found[f"{op.name}.B"] = (op.B, f"{op.name}.codes")
+            found[f"{op.name}.C"] = (op.C, f"{op.name}.state_codes")
+    for key, name in product_weights(bundle.meta.ops).items():
+        step, row = (bundle.tensors[f"{SCALES}{key}.{part}"].astype(float) for part in ("step", "row"))
+        codes, steps = found[key]
+        expected = np.clip(np.rint(bundle.tensors[name] * step / row[:, None]), -127, 127)
+        assert np.array_equal(codes, expected), key
+        assert np.array_equal(model.scales[steps], step), key
 
 
 # --- accuracy

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ssmith.runtime.integer_weights import Product, Seen, make_product
+from ssmith.runtime.integer_weights import HEADROOM, Product, Seen, TrainedScales, make_product
 
 
 def seen_of(u) -> Seen:
@@ -90,3 +90,61 @@ def test_small_values_with_large_weights_count_as_much_as_large_ones_with_small(
     _, y = computed(make_product(weight, seen_of(u), bits), u)
     exact = u @ weight.T.astype(float)
     assert ((y - exact) ** 2).sum() < 10 ** (-decibels / 10) * (exact**2).sum()
+
+
+# --- scales from training
+
+
+def trained(rng, m, k, bits) -> TrainedScales:
+    return TrainedScales(rng.uniform(0.02, 0.1, k), rng.uniform(-1, 1, k), rng.uniform(0.5, 2, m) / 1e3, bits)
+
+
+@given(st.integers(0, 2**32 - 1), st.sampled_from([16, 8]))
+def test_trained_scales_are_used_as_they_are(seed, bits):
+    rng = np.random.default_rng(seed)
+    m, k = rng.integers(1, 8), rng.integers(2, 12)
+    u, weight = rng.standard_normal((200, k)), rng.standard_normal((m, k)).astype(np.float32)
+    shift, scales = rng.standard_normal(k), trained(rng, m, k, bits)
+    product = make_product(weight, seen_of(u), bits, shift=shift, trained=scales)
+    rows = np.clip(np.rint(weight * scales.step / scales.row[:, None]), -127, 127)
+    assert np.array_equal(product.weight, rows)
+    assert np.array_equal(product.codes.step, scales.step) and np.array_equal(product.scale, scales.row)
+    assert (np.abs(product.codes.offset - scales.offset) <= scales.step / 2 * 1.001).all()
+    q, y = computed(product, u)
+    seen = scales.step * q + product.codes.offset  # the rounded weights meet the rounded inputs
+    np.testing.assert_allclose(y, seen @ (scales.row[:, None] * rows / scales.step).T, rtol=1e-9, atol=1e-9)
+
+
+@pytest.mark.parametrize(("known", "wanted"), [(8, 16), (16, 8)])
+def test_codes_of_other_bits_keep_the_int8_weights_and_the_range(known, wanted):
+    rng = np.random.default_rng(6)
+    u, weight = rng.standard_normal((200, 5)), rng.standard_normal((3, 5)).astype(np.float32)
+    scales = trained(rng, 3, 5, known)
+    before, after = (make_product(weight, seen_of(u), bits, trained=scales) for bits in (known, wanted))
+    assert np.array_equal(before.weight, after.weight)
+    np.testing.assert_allclose(after.scale / after.codes.step[0], before.scale / before.codes.step[0])
+    cover = [p.codes.step * p.codes.limit / HEADROOM[bits] for p, bits in ((before, known), (after, wanted))]
+    np.testing.assert_allclose(cover[0], cover[1])
+
+
+def test_a_floor_coarsens_all_trained_steps_alike():
+    rng = np.random.default_rng(7)
+    u, weight = rng.standard_normal((200, 2)), rng.standard_normal((3, 2)).astype(np.float32)
+    scales = trained(rng, 3, 2, 16)
+    plain = make_product(weight, seen_of(u), 16, trained=scales)
+    coarse = make_product(weight, seen_of(u), 16, trained=scales, floor=3 * scales.step * [1, 0.5])
+    assert np.array_equal(coarse.weight, plain.weight)
+    np.testing.assert_allclose(coarse.codes.step, 3 * scales.step)
+    np.testing.assert_allclose(coarse.scale, 3 * scales.row)
+
+
+def test_the_noise_of_trained_scales_is_stated_for_whole_covariances_and_for_variances():
+    rng = np.random.default_rng(8)
+    u, weight = rng.standard_normal((4000, 4)), rng.standard_normal((3, 4)).astype(np.float32)
+    whole = seen_of(u)
+    scales = TrainedScales(np.full(4, 0.05), np.zeros(4), np.full(3, 2e-3), 8)
+    variances = Seen(whole.low, whole.high, whole.mean, whole.covariance.diagonal()[None])
+    for seen in (whole, variances):
+        product = make_product(weight, seen, 8, trained=scales)
+        error = computed(product, u)[1] - u @ weight.T.astype(float)
+        assert (error**2).mean(0) == pytest.approx(product.noise, rel=0.35)
