@@ -1,0 +1,101 @@
+"""The verbs on a bundle or its artifacts, alone or in a run: quantize, export, verify, inspect."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from ssmith.cli_options import BITS, BitsOption, JsonOption
+from ssmith.cli_run import do_stage
+from ssmith.cli_show import OUT, print_json, show
+from ssmith.errors import InputError
+
+
+def quantize(
+    source: Annotated[Path, typer.Argument(help="A bundle NAME.ssm, or a run folder.")],
+    data: Annotated[
+        str | None,
+        typer.Option(help="Recipe or run folder whose data show the ranges; without it, golden inputs do."),
+    ] = None,
+    activation_bits: BitsOption = None,
+    target: Annotated[
+        Path | None, typer.Option("--out", help="New bundle; default NAME-quantized.ssm.")
+    ] = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Make a bundle ready for int8: bundle → bundle with ranges. Says what int8 costs in accuracy."""
+    if source.is_dir():
+        _refuse_for_runs(source, "quantize", {"--data": data, BITS: activation_bits, "--out": target})
+        do_stage(source, "quantize", as_json)
+        return
+    from ssmith import standalone
+
+    result = standalone.quantize_bundle(source, target, data=data, activation_bits=activation_bits or 16)
+    show(result, as_json, title=f"quantize {source}")
+
+
+def export(
+    source: Annotated[Path, typer.Argument(help="A run folder or a bundle NAME.ssm.")],
+    folder: Annotated[Path | None, typer.Option("--out", help="Artifact folder, for a bundle.")] = None,
+    precision: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--precision", help="float32 or int8; may be given twice. Default: both, int8 where possible."
+        ),
+    ] = None,
+    activation_bits: BitsOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Write ONNX and C99: bundle → artifacts/. A lone bundle is verified at once, a run by its next stage."""
+    if source.is_dir():
+        _refuse_for_runs(source, "export", {"--out": folder, "--precision": precision, BITS: activation_bits})
+        do_stage(source, "export", as_json)
+        return
+    from ssmith import standalone
+
+    facts = standalone.export_bundle(
+        source, folder or Path("artifacts"), precisions=precision, activation_bits=activation_bits or 16
+    )
+    show(facts, as_json, title="export")
+
+
+def verify(
+    source: Annotated[Path, typer.Argument(help="A run folder or an artifact folder.")],
+    bundle: Annotated[
+        Path | None, typer.Option("--bundle", help="The bundle, for an artifact folder.")
+    ] = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Prove every export equal: artifacts and golden vectors → parity.json. Exit code 1 if one is not."""
+    if bundle is None:
+        do_stage(source, "verify", as_json)
+        return
+    from ssmith import standalone
+
+    show(standalone.verify_artifacts(source, bundle), as_json, title="verify")
+
+
+def inspect(
+    source: Annotated[Path, typer.Argument(help="A bundle NAME.ssm, or a run folder that holds one.")],
+    as_json: JsonOption = False,
+) -> None:
+    """Print what is in a bundle: ops with shapes, states, cuts, golden vectors, where it came from."""
+    from ssmith import inspection
+
+    facts = inspection.describe(source)
+    if as_json:
+        print_json(facts)
+    else:
+        inspection.show(facts, OUT)
+
+
+def _refuse_for_runs(folder: Path, verb: str, options: dict[str, object]) -> None:
+    """A run does what its recipe says; an option that would be ignored is refused."""
+    given = [name for name, value in options.items() if value is not None]
+    if given:
+        raise InputError(
+            f"{folder} is a run, which does what its recipe says, so {given[0]} would change nothing: set"
+            f" [export] in the recipe, or {verb} the run's bundle {folder / 'NAME.ssm'}"
+        )
