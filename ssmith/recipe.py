@@ -204,6 +204,14 @@ class CompareSettings(_Settings):
     scratch: bool = True  # the reduced model's order from the first step
 
 
+class QuantizeSettings(_Settings):
+    """Training on with rounding, after the cuts; what a precision chosen product by product may cost."""
+
+    qat_steps: int = Field(default=0, ge=0)  # quantisation-aware training: steps; 0 only rounds afterwards
+    learning_rate_factor: float = Field(default=0.3, gt=0, le=10)  # of train.learning_rate, in those steps
+    loss_budget: float = Field(default=0.03, gt=0, le=10)  # mixed: relative rise of the validation loss
+
+
 class ExportSettings(_Settings):
     """What is written into artifacts/."""
 
@@ -251,6 +259,7 @@ class Recipe(_Settings):
     train: TrainSettings = TrainSettings()
     reduce: ReduceSettings = ReduceSettings()
     compare: CompareSettings = CompareSettings()
+    quantize: QuantizeSettings = QuantizeSettings()
     export: ExportSettings = ExportSettings()
     bench: BenchSettings = BenchSettings()
 
