@@ -41,6 +41,15 @@ def lower_integer(bundle: Bundle, activation_bits: ActivationBits = 16) -> Integ
         InputError: the bundle has no calibration, holds an op where integers cannot go, or a bound needs
             more bits than there are.
     """
+    return _finished(bundle, activation_bits, settled(bundle, activation_bits))
+
+
+def settled(bundle: Bundle, activation_bits: ActivationBits) -> Draft:
+    """The first walk, repeated until no product's codes are finer than the vector behind them.
+
+    Raises:
+        InputError: see ``lower_integer``; the bounds are proven later.
+    """
     if activation_bits not in (16, 8):
         raise InputError(f"activation_bits is {activation_bits!r}; codes have 16 or 8 bits")
     if not bundle.calibrated:
@@ -53,7 +62,7 @@ def lower_integer(bundle: Bundle, activation_bits: ActivationBits = 16) -> Integ
         drafted = draft(bundle, activation_bits, floors)
         finer = drafted.settle()
         if not finer:
-            return _finished(bundle, activation_bits, drafted)
+            return drafted
         floors |= finer
     raise InputError(
         f"the ranges of {', '.join(sorted(floors))} are too wide for 32-bit integers: the largest value that"
