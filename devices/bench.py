@@ -5,6 +5,7 @@ from __future__ import annotations
 import tempfile
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import get_args
 
 import numpy as np
 
@@ -14,6 +15,7 @@ from ssmith.devices.target import KINDS, Job, Plan, Probe, RawRun, Target, held
 from ssmith.devices.timing import Nanoseconds, find_warm_up, summarise, summarise_deadlines
 from ssmith.errors import InputError, MissingToolError
 from ssmith.measurement import Deadline, Measurement
+from ssmith.recipe import ArtifactPrecision
 from ssmith.runtime.artifacts import find_bundle, read_manifest
 from ssmith.runtime.session import BackendName
 
@@ -72,7 +74,7 @@ def bench(
 def present(artifacts: Path) -> dict[BackendName, list[str]]:
     """Backends that find something to open in the folder, fastest first, each with its precisions."""
     manifest = read_manifest(artifacts)
-    known = ("float32", "int8")
+    known = get_args(ArtifactPrecision)
     opened = {name: [p for p in known if held(manifest, name, p) is not None] for name in KINDS}
     if find_bundle(artifacts, manifest) is not None:
         opened["reference"] = ["float64"]

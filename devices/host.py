@@ -21,6 +21,7 @@ from ssmith.devices.timing import Nanoseconds
 from ssmith.devices.worker import clock_ns
 from ssmith.errors import InputError, SsmithError
 from ssmith.runtime.artifacts import Artifact, Manifest, find_bundle, read_manifest, verified
+from ssmith.runtime.choice import PACKAGES
 from ssmith.runtime.native import FLAGS
 from ssmith.runtime.session import BackendName, Session
 
@@ -38,12 +39,13 @@ class Host:
     name: str = "host"
 
     def probe(self) -> Probe:
-        """What can run here: native needs a C compiler, onnx needs onnxruntime."""
+        """What can run here: native needs a C compiler, the others need a package."""
         missing: dict[BackendName, str] = {}
         if find_compiler() is None:
             missing["native"] = f"no C compiler was found; install one ({INSTALL})"
-        if importlib.util.find_spec("onnxruntime") is None:
-            missing["onnx"] = "onnxruntime is not installed; run pip install 'ssmith[onnx]'"
+        for backend, package in PACKAGES.items():
+            if importlib.util.find_spec(package) is None:
+                missing[backend] = f"{package} is not installed; run pip install 'ssmith[{backend}]'"
         backends = tuple(backend for backend in KINDS if backend not in missing)
         with pinned() as core:
             return Probe(backends, fingerprint=host_fingerprint(core), missing=missing)

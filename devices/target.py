@@ -20,6 +20,7 @@ from ssmith.runtime.session import BackendName
 KINDS: dict[BackendName, tuple[Kind, ...]] = {
     "native": ("c-source", "ssmc"),
     "onnx": ("onnx-step", "onnx-sequence"),
+    "executorch": ("pte-step", "pte-sequence"),
     "reference": (),
 }
 
@@ -72,8 +73,8 @@ class Job:
     """One artifact made ready to run on a target.
 
     Args:
-        backend: ``native``, ``onnx`` or ``reference``.
-        precision: of the artifact: ``float32`` or ``int8``; of the reference ``float64``.
+        backend: ``native``, ``onnx``, ``executorch`` or ``reference``.
+        precision: of the artifact, as the manifest names it; of the reference ``float64``.
         artifact: the file that is measured, or the bundle.
         artifacts: the artifact folder it was made from.
         command: what to start on the target; the plan is appended to it.

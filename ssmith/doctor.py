@@ -17,7 +17,9 @@ PACKAGES = {
     "scipy": ("scipy", "reduce", "balanced truncation"),
     "sklearn": ("scikit-learn", "train", "the digits recipe"),
     "onnx": ("onnx", "export", "writing ONNX"),
-    "onnxruntime": ("onnxruntime", "onnx", "running ONNX"),
+    "onnxruntime": ("onnxruntime", "onnx", "running ONNX, and writing its int8-all"),
+    "executorch": ("executorch", "executorch", "writing and running .pte files"),
+    "torchao": ("torchao", "executorch", "int8 in .pte files"),
     "jinja2": ("jinja2", "report", "the HTML report"),
     "matplotlib": ("matplotlib", "report", "the report's plots"),
 }

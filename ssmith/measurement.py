@@ -74,8 +74,8 @@ class Measurement(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
     target: str  # "host"
-    backend: str  # "native", "onnx", "reference"
-    precision: str  # "float32", "int8"; the reference computes in "float64"
+    backend: str  # "native", "onnx", "executorch", "reference"
+    precision: str  # of the artifact, "float32", "int8", …; the reference computes in "float64"
     metric_kind: MetricKind
     emulated: bool = False
     artifact: str | None = None  # the file that was run
@@ -100,7 +100,8 @@ class Measurement(BaseModel):
     @property
     def label(self) -> str:
         """What tells it from the other measurements on its target: ``native``, ``native int8``."""
-        return f"{self.backend} int8" if self.precision == "int8" else self.backend
+        plain = self.precision in ("float32", "float64")
+        return self.backend if plain else f"{self.backend} {self.precision}"
 
     @model_validator(mode="after")
     def _kind_is_honest(self) -> Measurement:
