@@ -30,7 +30,7 @@ from ssmith.ops import (
     Tensors,
     state_shapes,
 )
-from ssmith.runtime.arithmetic import ARITHMETIC, Arithmetic, Real, row_sum
+from ssmith.runtime.arithmetic import ARITHMETIC, Arithmetic, Real, flush64, row_sum
 
 Precision = Literal["float64", "float32", "float32-fma"]
 State = dict[str, Real]
@@ -63,9 +63,31 @@ def run(
     after = initial_state(ops, tensors, block.shape[1], arithmetic.dtype)
     for name, value in (state or {}).items():
         after[name] = np.array(value, arithmetic.dtype)
-    pieces = [block[start : start + CHUNK] for start in range(0, max(len(block), 1), CHUNK)]
-    outputs = [_run_chunk(ops, tensors, piece, after, arithmetic) for piece in pieces]
-    return np.concatenate(outputs), after
+    return _in_chunks(ops, tensors, block, after, arithmetic, CHUNK), after
+
+
+def run_streams(
+    ops: Sequence[Op], tensors: Tensors, streams: Real, *, precision: Precision = "float64"
+) -> Real:
+    """Several sequences of one length at once, each from a fresh start: the bits of ``run``, in less time.
+
+    Args:
+        ops: as of ``run``.
+        tensors: its weights.
+        streams: frames, shape (batch, T, U).
+        precision: as of ``run``.
+
+    Returns:
+        Outputs, shape (batch, T, Y).
+    """
+    arithmetic = ARITHMETIC[precision]
+    batch, frames, inputs = streams.shape
+    fresh = initial_state(ops, tensors, inputs, arithmetic.dtype)
+    states = {name: np.zeros((batch, *value.shape), value.dtype) for name, value in fresh.items()}
+    rows = np.asarray(streams, arithmetic.dtype).transpose(1, 0, 2).reshape(frames * batch, inputs)
+    chunk = max(CHUNK // batch, 1) * batch  # whole frames
+    output = _in_chunks(ops, tensors, rows, states, arithmetic, chunk)
+    return np.ascontiguousarray(output.reshape(frames, batch, -1).transpose(1, 0, 2))
 
 
 def layer_states(
@@ -97,6 +119,14 @@ def initial_state(ops: Sequence[Op], tensors: Tensors, inputs: int, dtype: type[
     """The states of a fresh start: zeros, in the order the ops own them."""
     shapes = state_shapes(ops, tensors, inputs)
     return {name: np.zeros(shape, dtype) for name, shape in shapes.items()}
+
+
+def _in_chunks(
+    ops: Sequence[Op], tensors: Tensors, rows: Real, state: State, arithmetic: Arithmetic, chunk: int
+) -> Real:
+    """``_run_chunk`` over all rows, so many at a time."""
+    pieces = [rows[start : start + chunk] for start in range(0, max(len(rows), 1), chunk)]
+    return np.concatenate([_run_chunk(ops, tensors, piece, state, arithmetic) for piece in pieces])
 
 
 def _run_chunk(ops: Sequence[Op], tensors: Tensors, v: Real, state: State, arithmetic: Arithmetic) -> Real:
@@ -155,32 +185,45 @@ def _layernorm(v: Real, scale: Real, shift: Real, eps: float, arithmetic: Arithm
 
 
 def _scan(lam: Real, drive: Real, state: State, name: str, arithmetic: Arithmetic) -> Real:
-    """Recurrence x ← flush(λ x + drive) over time: (T, 2N) → all states (T, 2N); the last one is kept."""
+    """Recurrence x ← flush(λ x + drive) over time: (T, 2N) → all states (T, 2N); the last one is kept.
+
+    A frame is two rows, x = [Re x; Im x], so that (Re λ ∘ x + [-Im λ; Im λ] ∘ [Im x; Re x]) + drive is four
+    calls of NumPy. Of several streams drive is (T · batch, 2N), frame by frame, and the state (batch, 2N).
+    """
     re, im = lam
-    n = len(re)
-    states = np.empty_like(drive)
-    x = state[name]
-    for t, d in enumerate(drive):
-        xr, xi = x[:n], x[n:]
-        x = states[t]
-        x[:n] = (re * xr - im * xi) + d[:n]
-        x[n:] = (re * xi + im * xr) + d[n:]
-        x[:] = arithmetic.flush(x)
-    state[name] = x.copy()
-    return states
+    n, last = len(re), state[name]
+    turn = np.stack([-im, im])
+    drive = drive.reshape(-1, *last.shape[:-1], 2, n)
+    states, product = np.empty_like(drive), np.empty(drive.shape[1:], drive.dtype)
+    x = last.reshape(*last.shape[:-1], 2, n)
+    exchanged = x[..., ::-1, :]
+    for d, now, now_exchanged in zip(drive, states, states[..., ::-1, :], strict=True):
+        np.multiply(re, x, now)
+        np.multiply(turn, exchanged, product)
+        np.add(now, product, now)
+        np.add(now, d, now)
+        if arithmetic.flush is not flush64:  # which would copy what it leaves alone
+            now[...] = arithmetic.flush(now)
+        x, exchanged = now, now_exchanged
+    state[name] = x.reshape(last.shape).copy()
+    return states.reshape(-1, 2 * n)
 
 
 def _pool(v: Real, op: Pool, state: State, arithmetic: Arithmetic) -> Real:
-    """Running average s ← flush(decay s + v), w ← decay w + 1, y = s / w, frame by frame."""
-    decay = v.dtype.type(op.decay)
+    """Running average s ← flush(decay s + v), w ← decay w + 1, y = s / w, frame by frame.
+
+    Of several streams v is (T · batch, H), as in ``_scan``.
+    """
+    decay, one = v.dtype.type(op.decay), v.dtype.type(1)
     total, count = state[op.sum], state[op.count]
-    y = np.empty_like(v)
-    for t, frame in enumerate(v):
+    frames = v.reshape(-1, *total.shape)
+    y = np.empty_like(frames)
+    for t, frame in enumerate(frames):
         total = arithmetic.flush(decay * total + frame)
-        count = decay * count + v.dtype.type(1)
-        y[t] = total / count
+        count = decay * count + one
+        np.divide(total, count, y[t])
     state[op.sum], state[op.count] = total, count
-    return y
+    return y.reshape(v.shape)
 
 
 class ReferenceBackend:

@@ -7,7 +7,14 @@ from hypothesis import strategies as st
 
 from ssmith.errors import InputError
 from ssmith.ops import Pool
-from ssmith.runtime.reference import ReferenceBackend, describe, initial_state, open_backend, run
+from ssmith.runtime.reference import (
+    ReferenceBackend,
+    describe,
+    initial_state,
+    open_backend,
+    run,
+    run_streams,
+)
 from tests.bundles import plain_run, random_bundle
 from tests.op_lists import any_bundle, frames
 
@@ -47,6 +54,17 @@ def test_fed_in_pieces_equals_fed_whole(seed, lengths, precision):
     assert np.array_equal(np.concatenate(pieces), whole)
     assert state.keys() == last.keys()
     assert all(np.array_equal(state[name], last[name]) for name in last)
+
+
+@settings(max_examples=30, deadline=None)
+@given(seeds, st.integers(1, 5), st.sampled_from(["float64", "float32"]))
+def test_streams_side_by_side_have_the_bits_of_each_alone(seed, batch, precision):
+    bundle = any_bundle(seed)
+    streams = np.stack([frames(bundle, 300, seed % 1000 + i) for i in range(batch)])  # more than a chunk
+    together = run_streams(bundle.meta.ops, bundle.tensors, streams, precision=precision)
+    for stream, output in zip(streams, together, strict=True):
+        alone, _ = run(bundle.meta.ops, bundle.tensors, stream, precision=precision)
+        assert output.tobytes() == alone.tobytes()
 
 
 def test_long_blocks_cross_the_chunk_border():
