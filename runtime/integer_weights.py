@@ -31,7 +31,7 @@ HEADROOM = {16: 4.0, 8: 1.25}
 ALPHAS = (0.0, 0.25, 0.5, 0.75, 1.0)
 _FAR = 4  # 16-bit codes are centred on 0 unless that makes them this much wider
 _NARROWEST = 1 / 256  # of the widest channel or of what it adds: below that, finer steps gain nothing
-_LARGEST_SUM = (1 << 30) - 1  # of an accumulator
+LARGEST_SUM = (1 << 30) - 1  # of an accumulator
 
 
 @dataclass(frozen=True, eq=False)
@@ -194,7 +194,7 @@ def _trained_product(
 
 def largest_limit(rows: Float64 | Int8) -> int:
     """The largest |code| with which no sum of int8 rows (M, K) times codes leaves 30 bits."""
-    return int(_LARGEST_SUM // max(int(np.abs(rows.astype(np.int64)).sum(1).max()), 1))
+    return int(LARGEST_SUM // max(int(np.abs(rows.astype(np.int64)).sum(1).max()), 1))
 
 
 def _of_codes(covariance: Float64, step: Float64) -> Float64:

@@ -51,10 +51,12 @@ def fine_tune(
     splits: Splits,
     steps: int,
     *,
+    rate: float = RATE,
     teacher: Teacher | None = None,
+    before_step: Callable[[int], object] | None = None,
     on_progress: Callable[[Progress], object] | None = None,
 ) -> FineTuned:
-    """Train a network at 0.3 of the recipe's rate, warm-up and cosine; the best on validation is kept.
+    """Train a network at a share of the recipe's rate, warm-up and cosine; the best on validation is kept.
 
     Equal arguments give equal weights. An interrupt leaves the network somewhere on its way.
 
@@ -63,7 +65,9 @@ def fine_tune(
         recipe: batches, rates, loss and seed; threads as in training.
         splits: the data; training and validation are used.
         steps: how many; a tenth of the recipe's is a good first try.
+        rate: the share.
         teacher: a network to learn from besides the targets.
+        before_step: called with the number of steps done; may change the network's buffers.
         on_progress: called after every step.
 
     Raises:
@@ -76,24 +80,35 @@ def fine_tune(
     if teacher is not None:
         teacher.network.to(device)
     with reproducible(working_threads(recipe, splits), device):
-        return _Tuning(network, recipe, splits, steps, teacher).run(on_progress)
+        return _Tuning(network, recipe, splits, steps, rate, teacher).run(before_step, on_progress)
 
 
 class _Tuning:
     """One fine-tuning on its way: optimiser, best weights so far."""
 
     def __init__(
-        self, network: Network, recipe: Recipe, splits: Splits, steps: int, teacher: Teacher | None
+        self,
+        network: Network,
+        recipe: Recipe,
+        splits: Splits,
+        steps: int,
+        share: float,
+        teacher: Teacher | None,
     ) -> None:
         self.network, self.recipe, self.splits, self.steps = network, recipe, splits, steps
         self.teacher, self.device = teacher, network.head.weight.device
-        rate = RATE * recipe.train.learning_rate
+        self.share = share
+        rate = share * recipe.train.learning_rate
         settings = recipe.train.model_copy(update={"learning_rate": rate})
         groups = parameter_groups(network, settings)
         self.rates = [float(group["lr"]) for group in groups]
         self.optimizer = torch.optim.AdamW(groups)
 
-    def run(self, on_progress: Callable[[Progress], object] | None) -> FineTuned:
+    def run(
+        self,
+        before_step: Callable[[int], object] | None,
+        on_progress: Callable[[Progress], object] | None,
+    ) -> FineTuned:
         for block in self.network.blocks:
             assert isinstance(block, Block)
             block.dropout.p = self.recipe.model.dropout
@@ -103,13 +118,15 @@ class _Tuning:
         mean: float | None = None
         metric = best.metric
         for step in range(self.steps):
+            if before_step is not None:
+                before_step(step)
             losses.append(self._step(step))
             done = step + 1
             if done % every == 0 or done == self.steps:
                 mean, losses = sum(losses) / len(losses), []
                 found = self._evaluation()
                 metric = found.metric
-                if self._better(found, best):
+                if better(self.recipe, found, best):
                     best, best_step, weights = found, done, cloned(self.network.state_dict())
             if on_progress is not None:
                 on_progress(Progress(done, self.steps, self.network.orders, mean, metric))
@@ -137,14 +154,16 @@ class _Tuning:
         if not value < float("inf"):
             raise SsmithError(
                 f"the loss of fine-tuning stopped being finite at step {step + 1}; lower train.learning_rate"
-                f" in the recipe (now {settings.learning_rate:g}, times {RATE:g} here). Nothing was written"
+                f" in the recipe (now {settings.learning_rate:g}, times {self.share:g} here). Nothing was"
+                " written"
             )
         return value
 
     def _evaluation(self) -> Evaluation:
         return evaluate(self.recipe, self.network, self.splits.validation, self.device)
 
-    def _better(self, a: Evaluation, b: Evaluation) -> bool:
-        """By the metric; by the loss where that ties. A loss that is not finite is never better."""
-        sign = 1 if self.recipe.task == "classification" else -1
-        return (sign * a.metric, -a.loss) > (sign * b.metric, -b.loss)
+
+def better(recipe: Recipe, a: Evaluation, b: Evaluation) -> bool:
+    """Whether a beats b, by the metric; by the loss where that ties. A loss that is not finite never does."""
+    sign = 1 if recipe.task == "classification" else -1
+    return (sign * a.metric, -a.loss) > (sign * b.metric, -b.loss)

@@ -71,9 +71,6 @@ def freeze(
         SsmithError: the evaluations of the model differ by more than float32 can explain.
     """
     module = copy.deepcopy(module).cpu().eval()
-    draft = Draft()
-    convert(module, "", draft)
-    draft = fold(draft)
     if not golden_inputs:
         raise InputError("no golden inputs; give at least one sequence, it is what exports are checked on")
     facts = {
@@ -82,18 +79,32 @@ def freeze(
         "inputs": tuple(inputs),
         "outputs": tuple(outputs),
         "period_s": period_s,
-        "ops": tuple(draft.ops),
         "reduction": tuple(dict(entry) for entry in reduction),
         "provenance": dict(provenance or {}),
     }
-    with np.errstate(over="ignore"):  # an overflow is infinite, which the bundle refuses by name
-        tensors = {key: array.astype(np.float32) for key, array in draft.tensors.items()}
-    bare = Bundle(BundleMeta(**facts), tensors)
+    bare = unrecorded(module, facts)
+    tensors = dict(bare.tensors)
     folded = thaw(bare).eval() if isinstance(module, Network) else None
     cases = [_record(module, folded, given, len(inputs)) for given in golden_inputs]
     for meta, vectors in cases:
         tensors |= {f"golden.{meta.name}.{part}": array for part, array in vectors.items()}
-    return Bundle(BundleMeta(**facts, golden=tuple(meta for meta, _ in cases)), tensors)
+    recorded = bare.meta.model_copy(update={"golden": tuple(meta for meta, _ in cases)})
+    return Bundle(recorded, tensors)
+
+
+def unrecorded(module: nn.Module, facts: Mapping[str, Any]) -> Bundle:
+    """The frozen model without golden vectors; the model itself is not touched.
+
+    Args:
+        module: as for `freeze`, on the CPU.
+        facts: fields of ``BundleMeta`` but the ops.
+    """
+    draft = Draft()
+    convert(module, "", draft)
+    draft = fold(draft)
+    with np.errstate(over="ignore"):  # an overflow is infinite, which the bundle refuses by name
+        tensors = {key: array.astype(np.float32) for key, array in draft.tensors.items()}
+    return Bundle(BundleMeta(**facts, ops=tuple(draft.ops)), tensors)
 
 
 @torch.no_grad()
