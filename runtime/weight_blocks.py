@@ -1,9 +1,9 @@
 """Weights of 8 or 4 bits with a scale for each block of a row, as ONNX Runtime's MatMulNBits holds them.
 
 A row's K columns are cut into blocks of ``size``; the last one is filled up with zeros. With z the middle
-code of the bits (128, 8), a weight is ``scale · (code - z)``. As there is one code more below z than above, the
-weight of largest magnitude in a block gets the code 0, whatever its sign, and the scale that of -weight;
-of a few scales around it the one with the least squared error is taken.
+code of the bits (128, 8), a weight is ``scale · (code - z)``. As there is one code more below z than
+above, the weight of largest magnitude in a block gets the code 0, whatever its sign, and the scale that of
+-weight; of a few scales around it the one with the least squared error is taken.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ CLIPS = (1.0, 0.95, 0.9, 0.85, 0.8)  # of the largest weight: how much of it the
 
 @dataclass(frozen=True, eq=False)
 class Blocks:
-    """Codes (M, blocks, size) in uint8, also of 4 bits; scale (M, blocks); ``columns`` is K, not filled up."""
+    """Codes (M, blocks, size) in uint8, also of 4 bits; scale (M, blocks); ``columns`` is K."""
 
     codes: NDArray[np.uint8]
     scale: Float32

@@ -17,7 +17,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from ssmith.bundle import Bundle
 from ssmith.errors import InputError
 from ssmith.ops import Float32
-from ssmith.recipe import Recipe
+from ssmith.recipe import Format, Recipe
 
 if TYPE_CHECKING:
     from ssmith.runtime.integer_model import IntegerModel
@@ -38,6 +38,22 @@ class Saturation(BaseModel):
     saturated: int = Field(ge=0)
 
 
+class PrecisionRow(BaseModel):
+    """What one precision of the artifacts costs: simulated, each product rounded as the files round it."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+    precision: str
+    format: Format  # whose rounding this is
+    activation_bits: int  # of the vectors before the weights; mixed: the fewest
+    weight_bytes: int  # of the matrices of the products, with the scales of their rows or blocks
+    weight_bytes_float: int  # of the same in float32
+    simulated: bool = True  # False where ONNX Runtime rounds on its own: then no figure below is known
+    snr_db: float | None = None  # None with ``simulated``: exact
+    metric: Literal["accuracy", "nrmse"] | None = None
+    metric_float: float | None = None
+    metric_rounded: float | None = None
+
+
 class Quantization(BaseModel):
     """The document ``quantization.json``: what the int8 form of a model costs.
 
@@ -45,7 +61,7 @@ class Quantization(BaseModel):
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
-    version: Literal[1] = 1
+    version: Literal[1, 2] = 2  # 1 had no ``precisions``
     bundle_sha256: str
     activation_bits: Bits
     refused: str = ""  # why there is no int8 form; then nothing below is known
@@ -58,6 +74,7 @@ class Quantization(BaseModel):
     metric_float: float | None = None  # of the float64 reference on the same sequences
     metric_int8: float | None = None
     saturation: list[Saturation] = []
+    precisions: list[PrecisionRow] = []  # all that the recipe asks for but float32
 
 
 @dataclass(frozen=True, eq=False)
@@ -92,11 +109,16 @@ def calibrated(bundle: Bundle, sequences: Sequence[Float32]) -> Bundle:
     Args:
         bundle: the model; ranges that it has are replaced.
         sequences: arrays of shape (T_i, U); evenly chosen ones are run, about `CALIBRATION_FRAMES`.
+
+    Raises:
+        InputError: there are no frames, none of the inputs ever changes, or as ``calibrate``.
     """
+    from ssmith.quantization_data import check_varied
     from ssmith.runtime.calibrate import calibrate
 
     frames = sum(map(len, sequences))
     every = max(1, math.ceil(frames / CALIBRATION_FRAMES))
+    check_varied(sequences)
     return calibrate(bundle, list(_up_to(sequences[::every], CALIBRATION_FRAMES)))
 
 
@@ -163,7 +185,23 @@ def facts_of(found: Quantization) -> dict[str, Any]:
     }
     if found.metric is not None and found.metric_float is not None and found.metric_int8 is not None:
         facts[found.metric] = f"{found.metric_int8:.4g} (float {found.metric_float:.4g})"
-    return facts
+    return facts | {_title(row): _cost(row) for row in found.precisions}
+
+
+def _title(row: PrecisionRow) -> str:
+    bits = f", {row.activation_bits}-bit activations" if row.precision == "int8" else ""
+    return f"{row.precision} ({row.format}{bits})"
+
+
+def _cost(row: PrecisionRow) -> str:
+    """A row in a few words."""
+    share = f"weights {row.weight_bytes / row.weight_bytes_float:.2f} × float32"
+    if not row.simulated:
+        return f"known once it is exported; {share}"
+    scores = ""
+    if row.metric and row.metric_rounded is not None and row.metric_float is not None:
+        scores = f", {row.metric} {row.metric_rounded:.4g} (float {row.metric_float:.4g})"
+    return f"{snr_text(row.snr_db)}{scores}; {share}"
 
 
 def snr_text(value: float | None) -> str:
@@ -212,19 +250,33 @@ def _saturation(model: IntegerModel, found: Sequence[_Comparison]) -> list[Satur
 
 
 def _scores(held_out: HeldOut, found: Sequence[_Comparison]) -> dict[str, Any]:
-    """The recipe's metric of both; nothing without a recipe or without PyTorch, which defines it."""
-    recipe, targets = held_out.recipe, held_out.targets
-    if recipe is None or targets is None or importlib.util.find_spec("torch") is None:
+    """The recipe's metric of both, where it is known."""
+    name = metric_name(held_out)
+    if name is None:
         return {}
-    from ssmith.train.evaluate import score
-    from ssmith.train.loss import metric
-
-    values = {
-        "metric_float": score(recipe, [one.exact for one in found], targets),
-        "metric_int8": score(recipe, [one.integer for one in found], targets),
+    return {
+        "metric": name,
+        "metric_float": metric_of(held_out, [one.exact for one in found]),
+        "metric_int8": metric_of(held_out, [one.integer for one in found]),
     }
-    known = {key: value if math.isfinite(value) else None for key, value in values.items()}
-    return {"metric": metric(recipe.task, recipe.pooling).name, **known}
+
+
+def metric_name(held_out: HeldOut) -> Literal["accuracy", "nrmse"] | None:
+    """What the recipe's metric is called; None without a recipe or without PyTorch, which defines it."""
+    if held_out.recipe is None or held_out.targets is None or importlib.util.find_spec("torch") is None:
+        return None
+    return "accuracy" if held_out.recipe.task == "classification" else "nrmse"
+
+
+def metric_of(held_out: HeldOut, outputs: Sequence[Float32]) -> float | None:
+    """The recipe's metric of outputs, one array (T_i, Y) for each input; None where unknown or not finite."""
+    recipe, targets = held_out.recipe, held_out.targets
+    if recipe is None or targets is None or metric_name(held_out) is None:
+        return None
+    from ssmith.train.evaluate import score
+
+    value = score(recipe, outputs, targets)
+    return value if math.isfinite(value) else None
 
 
 def _up_to(sequences: Sequence[Float32], frames: int) -> Iterator[Float32]:
