@@ -50,8 +50,8 @@ class Ledger:
             reach: largest |a|, (M).
         """
         self.prove(key, reach)
-        shift = requant_shift(int(reach.max(initial=0)))
         factor = np.where(reach > 0, factor, 0.0)  # what is always 0 stays 0, whatever the factor
+        shift = _precise_shift(factor, requant_shift(int(reach.max(initial=0))))
         multiplier = np.rint(factor * 2.0 ** (32 - shift))
         if (np.abs(multiplier) > INT32_MAX).any():
             raise InputError(
@@ -87,6 +87,13 @@ class Ledger:
 def requant_shift(reach: int) -> int:
     """The largest shift that keeps |a << shift| < 2^31 for |a| ≤ reach < 2^30."""
     return min(max(31 - reach.bit_length(), _SHIFTS[0]), _SHIFTS[1])
+
+
+def _precise_shift(factor: Float64, most: int) -> int:
+    """The smallest shift whose multipliers fit 32 bits, ``most`` at most: they then have the most digits."""
+    largest = float(np.abs(factor).max(initial=0.0))
+    fits = (s for s in range(_SHIFTS[0], most) if round(largest * 2.0 ** (32 - s)) <= INT32_MAX)
+    return next(fits, most)
 
 
 def whole(what: str, values: Float64) -> Int32 | None:
