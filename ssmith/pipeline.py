@@ -23,22 +23,27 @@ class Stage:
         work: does it.
         sections: recipe sections that change its result.
         inputs: files it reads, relative to the run folder; ``{name}`` is the recipe's name.
+        rounded: what it reads besides where the recipe trains with rounding.
     """
 
     name: str
     work: Work
     sections: tuple[str, ...] = ()
     inputs: tuple[str, ...] = ()
+    rounded: tuple[str, ...] = ()
 
     def input_files(self, run: Run) -> list[Path]:
         """The files it reads."""
-        return [run.folder / path.format(name=run.recipe.name) for path in self.inputs]
+        names = self.inputs + (self.rounded if run.recipe.quantize.qat_steps else ())
+        return [run.folder / path.format(name=run.recipe.name) for path in names]
 
 
 TRAINED = ("task", "seed", "data", "model", "train", "reduce")
+CHECKPOINT = ("train/result.json", "train/best.safetensors")
 RESULTS = (
     "train/result.json",
     "compare.json",
+    "qat/result.json",
     "quantization.json",
     "artifacts/manifest.json",
     "parity.json",
@@ -47,7 +52,8 @@ RESULTS = (
 STAGES = (
     Stage("train", stages.train, TRAINED),
     Stage("compare", stages.compare, (*TRAINED, "compare"), ("train/result.json",)),
-    Stage("freeze", stages.freeze, (*TRAINED, "name"), ("train/result.json", "train/best.safetensors")),
+    Stage("qat", stages.qat, (*TRAINED, "name"), CHECKPOINT),
+    Stage("freeze", stages.freeze, (*TRAINED, "name"), CHECKPOINT, ("qat/model.ssm",)),
     Stage("quantize", stages.quantize, (*TRAINED, "export"), ("{name}.ssm",)),
     Stage("export", stages.export, ("export",), ("{name}.ssm",)),
     Stage("verify", stages.verify, (), ("{name}.ssm", "artifacts/manifest.json")),
@@ -97,7 +103,7 @@ def run_stage(run: Run, name: str, *, quiet: bool) -> Facts:
 
 
 def _require(run: Run, stage: Stage, inputs: list[Path]) -> None:
-    makers = {"train": "train", "compare.json": "compare", f"{run.recipe.name}.ssm": "freeze"}
+    makers = {"train": "train", "compare.json": "compare", "qat": "qat", f"{run.recipe.name}.ssm": "freeze"}
     for path in inputs:
         if not path.exists():
             first = path.relative_to(run.folder).parts[0]
@@ -109,6 +115,10 @@ def _settings(run: Run, stage: Stage) -> dict[str, object]:
     document = run.recipe.model_dump(mode="json", include=set(stage.sections))
     if "data" in stage.sections and run.recipe.data.path is not None:
         document["data files"] = fingerprint_of(run.recipe.data.path)
+    if stage.name == "qat":
+        quantize = run.recipe.quantize.model_dump(mode="json", include={"qat_steps", "learning_rate_factor"})
+        bits = {"activation_bits": run.recipe.export.activation_bits}
+        document["rounding"] = quantize | bits if run.recipe.quantize.qat_steps else None
     if stage.name in ("export", "verify", "bench"):  # a tool installed since then: more is written and proved
         document["tools"] = {finding.name: finding.found for finding in examine()}
     return document

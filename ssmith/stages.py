@@ -87,17 +87,47 @@ def compare(run: Run, quiet: bool) -> tuple[list[Path], Facts]:
     return [path, *outputs], document
 
 
-def freeze(run: Run, quiet: bool) -> tuple[list[Path], Facts]:
-    """Freeze the best checkpoint at the final order."""
+def qat(run: Run, quiet: bool) -> tuple[list[Path], Facts]:
+    """Train the frozen model on with the rounding of int8; without steps there is nothing to do."""
+    recipe, folder = run.recipe, run.folder / "qat"
+    steps, bits = recipe.quantize.qat_steps, recipe.export.activation_bits
+    if steps == 0:
+        return [], {"skipped": "quantize.qat_steps is 0; int8 is rounded after training"}
     need("train", "torch", "lightning_fabric")
+    from ssmith.train.progress import show_progress
+    from ssmith.train.qat import quantisation_aware
+
+    splits = _splits(recipe)
+    bundle = _frozen(run, splits)
+    with show_progress("  with rounding", quiet=quiet) as progress:
+        found = quantisation_aware(bundle, recipe, splits, steps, activation_bits=bits, on_progress=progress)
+    found.bundle.write(folder / "model.ssm")
+    return [folder / "model.ssm", run.write_json("qat/result.json", found.facts())], found.words(recipe)
+
+
+def freeze(run: Run, quiet: bool) -> tuple[list[Path], Facts]:
+    """Freeze the best checkpoint at the final order; after training with rounding, what that made of it."""
+    need("train", "torch", "lightning_fabric")
+    if run.recipe.quantize.qat_steps:
+        bundle = Bundle.read(run.folder / "qat" / "model.ssm")
+    else:
+        splits = _splits(run.recipe)
+        bundle = calibrated(_frozen(run, splits), splits.train.inputs)
+    bundle.write(run.bundle_path)
+    facts = {"bundle": str(run.bundle_path), "bytes": run.bundle_path.stat().st_size, "sha256": bundle.sha256}
+    return [run.bundle_path], facts
+
+
+def _frozen(run: Run, splits: Splits) -> Bundle:
+    """The best checkpoint as a bundle without ranges."""
     from ssmith.train.checkpoint import Checkpoint
     from ssmith.train.freeze import freeze as freeze_module
     from ssmith.train.loop import load_network
 
-    recipe, splits = run.recipe, _splits(run.recipe)
+    recipe = run.recipe
     checkpoint = Checkpoint.read(run.folder / "train" / "best.safetensors")
     cuts = run.read_json("train/cuts.json") if (run.folder / "train" / "cuts.json").exists() else []
-    frozen = freeze_module(
+    return freeze_module(
         load_network(recipe, splits, checkpoint),
         name=recipe.name,
         task=recipe.task,
@@ -108,10 +138,6 @@ def freeze(run: Run, quiet: bool) -> tuple[list[Path], Facts]:
         reduction=[cut for cut in cuts if cut["accepted"]],
         provenance=_provenance(recipe, checkpoint.step),
     )
-    bundle = calibrated(frozen, splits.train.inputs)
-    bundle.write(run.bundle_path)
-    facts = {"bundle": str(run.bundle_path), "bytes": run.bundle_path.stat().st_size, "sha256": bundle.sha256}
-    return [run.bundle_path], facts
 
 
 def quantize(run: Run, quiet: bool) -> tuple[list[Path], Facts]:

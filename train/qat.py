@@ -75,6 +75,21 @@ class Trained:
         plain = ("helped", "activation_bits", "steps", "best_step")
         return {n: getattr(self, n) for n in plain} | {n: asdict(getattr(self, n)) for n in names}
 
+    def words(self, recipe: Recipe) -> dict[str, Any]:
+        """What to tell the user."""
+        name = "accuracy" if recipe.task == "classification" else "nrmse"
+        kept = f"step {self.best_step} of {self.steps}"
+        if not self.helped:
+            kept = f"none of {self.steps} steps: no better than rounding after training, which is kept"
+        return {
+            "activation bits": self.activation_bits,
+            "kept": kept,
+            f"validation {name} in float32": round(self.float_before.metric, 4),
+            f"validation {name} rounded after training": round(self.rounded_before.metric, 4),
+            f"validation {name} trained with rounding": round(self.rounded_after.metric, 4),
+            f"validation {name} in float32 after it": round(self.float_after.metric, 4),
+        }
+
 
 def quantisation_aware(
     bundle: Bundle,
