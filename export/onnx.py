@@ -8,12 +8,16 @@ from __future__ import annotations
 
 import json
 from collections import Counter
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from ssmith.bundle import Bundle
 from ssmith.errors import InputError, MissingToolError
 from ssmith.files import SEAL, seal, write_atomic
+from ssmith.recipe import ArtifactPrecision
+from ssmith.runtime.artifacts import artifact_stem
+from ssmith.runtime.integer_lower import ActivationBits
 from ssmith.runtime.onnx import METADATA_KEY
 from ssmith.runtime.reference import describe
 
@@ -40,31 +44,62 @@ HOW_TO_USE = {
         "back as NAME: any split into calls gives the same numbers up to rounding."
     ),
 }
+ONE_STREAM = (
+    " Feed one stream (batch 1): the scale of the 8-bit activations is that of all frames in a call, so"
+    " streams fed together round each other."
+)
 
 
-def lower(bundle: Bundle, folder: Path, *, opset: int = OPSET) -> list[Path]:
-    """Write both models into ``folder``.
+def lower(
+    bundle: Bundle,
+    folder: Path,
+    *,
+    opset: int = OPSET,
+    precisions: Sequence[ArtifactPrecision] = ("float32",),
+    activation_bits: ActivationBits = 16,
+) -> list[Path]:
+    """Write both models into ``folder``, in each precision; of int8-dynamic the step model alone.
 
     Args:
         bundle: what to export.
         folder: where; made if needed.
         opset: 20, or 18 or 19 for a runtime that lacks the Gelu operator.
+        precisions: of the files.
+        activation_bits: of int8.
 
     Returns:
         The files written, step model first.
 
     Raises:
-        InputError: ``opset`` is not supported, a state has a name that ONNX needs itself, or the
-            folder cannot be written.
-        MissingToolError: the onnx package is not installed.
+        InputError: ``opset`` is not supported, a state has a name that ONNX needs itself, a precision needs
+            ranges or a plan that the bundle has not, or the folder cannot be written.
+        MissingToolError: the onnx package is not installed, or onnxruntime, which writes int8-all.
     """
-    models = [(folder / f"{bundle.name}.{form}.onnx", to_bytes(bundle, form, opset)) for form in FORMS]
+    models = [
+        (
+            folder / f"{artifact_stem(bundle.name, precision)}.{form}.onnx",
+            to_bytes(bundle, form, opset, precision, activation_bits),
+        )
+        for precision in precisions
+        for form in forms_of(precision)
+    ]
     for path, data in models:
         write_atomic(path, data)
     return [path for path, _ in models]
 
 
-def to_bytes(bundle: Bundle, form: Form, opset: int = OPSET) -> bytes:
+def forms_of(precision: ArtifactPrecision) -> tuple[Form, ...]:
+    """What is written: a scale for a whole block, which int8-dynamic would have, makes splits differ."""
+    return ("step",) if precision == "int8-dynamic" else FORMS
+
+
+def to_bytes(
+    bundle: Bundle,
+    form: Form,
+    opset: int = OPSET,
+    precision: ArtifactPrecision = "float32",
+    activation_bits: ActivationBits = 16,
+) -> bytes:
     """The file's bytes, checked and with every value's shape inferred; raises as ``lower``."""
     try:
         import onnx
@@ -74,9 +109,14 @@ def to_bytes(bundle: Bundle, form: Form, opset: int = OPSET) -> bytes:
         ) from error
     if not OLDEST_OPSET <= opset <= OPSET:
         raise InputError(f"opset {opset} is not supported; write one of {OLDEST_OPSET} to {OPSET}")
-    model = onnx.shape_inference.infer_shapes(
-        _model(bundle, form, opset), check_type=True, strict_mode=True, data_prop=True
-    )
+    model = _model(bundle, form, opset, precision, activation_bits)
+    if precision == "int8-all":
+        from ssmith.export.onnx_quant_all import quantise_all
+
+        model = quantise_all(bundle, model)
+    # Shapes end at an operator of ONNX Runtime's own, which the onnx package does not know.
+    known = all(entry.domain == "" for entry in model.opset_import)
+    model = onnx.shape_inference.infer_shapes(model, check_type=True, strict_mode=known, data_prop=True)
     onnx.checker.check_model(model, full_check=True)
     return seal(model.SerializeToString(deterministic=True))
 
@@ -94,22 +134,28 @@ def check(bundle: Bundle, folder: Path) -> list[ParityRow]:
     return [row for path in paths for row in check_file(bundle, path)]
 
 
-def _model(bundle: Bundle, form: Form, opset: int) -> Any:
+def _model(
+    bundle: Bundle, form: Form, opset: int, precision: ArtifactPrecision, activation_bits: ActivationBits
+) -> Any:
     """The ModelProto, before checking."""
     from onnx import helper
 
     from ssmith import __version__
     from ssmith.export.onnx_graph import Graph, value
     from ssmith.export.onnx_ops import emit
+    from ssmith.export.onnx_quant import emit_quantised, ways
 
     _check_names(bundle)
     sequence = form == "sequence"
     graph = Graph(opset, sequence)
     # Inside, time comes first: a Scan then walks contiguous frames and nothing else needs moving.
     current = graph.node("Transpose", ["input"], "input", perm=[1, 0, 2]) if sequence else "input"
-    slots: dict[int, str] = {}
-    for op in bundle.meta.ops:
-        current = emit(graph, op, bundle.tensors, current, slots)
+    if precision == "float32":
+        slots: dict[int, str] = {}
+        for op in bundle.meta.ops:
+            current = emit(graph, op, bundle.tensors, current, slots)
+    else:
+        current = emit_quantised(graph, bundle, ways(bundle, precision, activation_bits), current)
     if sequence:
         graph.node("Transpose", [current], "output", output="output", perm=[1, 0, 2])
     else:
@@ -119,6 +165,8 @@ def _model(bundle: Bundle, form: Form, opset: int) -> Any:
     states = bundle.states.items()
     inputs = [value("input", [*frames, len(bundle.meta.inputs)])]
     outputs = [value("output", [*frames, len(bundle.meta.outputs)])]
+    domains = [("", opset)]
+    domains += [(domain, 1) for domain in sorted({node.domain for node in graph.nodes} - {""})]
     model = helper.make_model(
         helper.make_graph(
             graph.nodes,
@@ -127,13 +175,13 @@ def _model(bundle: Bundle, form: Form, opset: int) -> Any:
             outputs + [value(f"{name}_out", ["batch", *shape]) for name, shape in states],
             graph.weights,
         ),
-        opset_imports=[helper.make_opsetid("", opset)],
+        opset_imports=[helper.make_opsetid(domain, version) for domain, version in domains],
         ir_version=helper.find_min_ir_version_for([helper.make_opsetid("", opset)]),
         producer_name="ssmith",
         producer_version=__version__,
-        doc_string=f"{_how_to_use(bundle, form)}\n\n{LICENSE}",
+        doc_string=f"{_how_to_use(bundle, form, precision)}\n\n{LICENSE}",
     )
-    helper.set_model_props(model, _properties(bundle, form))
+    helper.set_model_props(model, _properties(bundle, form, precision, activation_bits))
     return model
 
 
@@ -148,16 +196,24 @@ def _check_names(bundle: Bundle) -> None:
             )
 
 
-def _how_to_use(bundle: Bundle, form: Form) -> str:
-    return HOW_TO_USE[form].format(inputs=len(bundle.meta.inputs), outputs=len(bundle.meta.outputs))
+def _how_to_use(bundle: Bundle, form: Form, precision: ArtifactPrecision) -> str:
+    text = HOW_TO_USE[form].format(inputs=len(bundle.meta.inputs), outputs=len(bundle.meta.outputs))
+    return text + (ONE_STREAM if precision == "int8-dynamic" else "")
 
 
-def _properties(bundle: Bundle, form: Form) -> dict[str, str]:
+def _properties(
+    bundle: Bundle, form: Form, precision: ArtifactPrecision, activation_bits: ActivationBits
+) -> dict[str, str]:
     """What the file says about itself; keys sorted, values text."""
+    document = {"form": form, **describe(bundle)}
+    if precision != "float32":
+        document["precision"] = precision
+    if precision == "int8":
+        document["activation_bits"] = activation_bits
     properties = {
-        METADATA_KEY: json.dumps({"form": form, **describe(bundle)}, sort_keys=True),
+        METADATA_KEY: json.dumps(document, sort_keys=True),
         "bundle_sha256": bundle.sha256,
-        "how_to_use": _how_to_use(bundle, form),
+        "how_to_use": _how_to_use(bundle, form, precision),
         "license": LICENSE,
         "name": bundle.name,
         "seal": SEAL,

@@ -55,6 +55,15 @@ class Graph:
         self.weights.append(numpy_helper.from_array(array, f"/{name}"))
         return f"/{name}"
 
+    def has(self, value: str) -> bool:
+        """Whether a node of this graph gives this value."""
+        return any(value in node.output for node in self.nodes)
+
+    def shared(self, name: str, values: ArrayLike, dtype: DTypeLike = np.float32) -> str:
+        """A constant that several nodes read, stored once; returns its name."""
+        stored = f"/{name}" in {weight.name for weight in self.weights}
+        return f"/{name}" if stored else self.weight(name, values, dtype)
+
     def product(self, v: str, weight: str, name: str, plus: str = "") -> str:
         """Product v W (+ plus) with W (in, out): one Gemm on a frame, MatMul (and Add) on a block."""
         if not self.sequence:
