@@ -53,7 +53,7 @@ STAGES = (
     Stage("train", stages.train, TRAINED),
     Stage("compare", stages.compare, (*TRAINED, "compare"), ("train/result.json",)),
     Stage("qat", stages.qat, (*TRAINED, "name"), CHECKPOINT),
-    Stage("freeze", stages.freeze, (*TRAINED, "name"), CHECKPOINT, ("qat/model.ssm",)),
+    Stage("freeze", stages.freeze, (*TRAINED, "name", "quantize", "export"), CHECKPOINT, ("qat/model.ssm",)),
     Stage("quantize", stages.quantize, (*TRAINED, "export"), ("{name}.ssm",)),
     Stage("export", stages.export, ("export",), ("{name}.ssm",)),
     Stage("verify", stages.verify, (), ("{name}.ssm", "artifacts/manifest.json")),

@@ -172,8 +172,9 @@ def refusal(bundle: Bundle, activation_bits: Bits, why: str) -> Quantization:
 
 def facts_of(found: Quantization) -> dict[str, Any]:
     """What to tell the user."""
+    rows = {_title(row): _cost(row) for row in found.precisions}
     if found.refused:
-        return {"int8": f"none: {found.refused}"}
+        return {"int8": f"none: {found.refused}", **rows}
     codes = sum(row.codes for row in found.saturation)
     saturated = sum(row.saturated for row in found.saturation)
     facts: dict[str, Any] = {
@@ -185,7 +186,7 @@ def facts_of(found: Quantization) -> dict[str, Any]:
     }
     if found.metric is not None and found.metric_float is not None and found.metric_int8 is not None:
         facts[found.metric] = f"{found.metric_int8:.4g} (float {found.metric_float:.4g})"
-    return facts | {_title(row): _cost(row) for row in found.precisions}
+    return facts | rows
 
 
 def _title(row: PrecisionRow) -> str:

@@ -2,8 +2,8 @@
 
 All products start in int8 with 8-bit activations. While the network as a whole, simulated on validation
 data, costs more than the budget, one product is lifted to 16-bit activations or to float32: the one whose
-own share of the damage is largest for what that costs. At the end every product that was lifted is tried one step lower
-again. What is held against the budget is always the whole network, never a sum of parts.
+own share of the damage is largest for what that costs. At the end every product that was lifted is tried
+one step lower again. What is held against the budget is always the whole network, never a sum of parts.
 
 Without a recipe there is no loss: the budget then is the size of the error relative to that of the outputs.
 """

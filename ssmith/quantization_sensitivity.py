@@ -1,15 +1,15 @@
 """Which tensor bears rounding and which does not: each rounded alone, all others exact.
 
-Poles and states stand in the table for the reason of the rule that both have at least 16 bits: what is rounded
-in a loop adds up over the length of the memory.
+Poles and states are in the table to show why both have at least 16 bits everywhere: what is rounded in a
+loop adds up over the length of the memory.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
-from typing import Literal
+from dataclasses import asdict, dataclass
+from typing import Any, Literal
 
 import numpy as np
 
@@ -49,6 +49,11 @@ class SensitivityRow:
     rise: float
     metric: float | None
 
+    def document(self) -> dict[str, Any]:
+        """As JSON holds it: what is not finite, as the loss of a network that diverges, is null."""
+        fields = asdict(self)
+        return {k: None if isinstance(v, float) and not math.isfinite(v) else v for k, v in fields.items()}
+
 
 @dataclass(frozen=True, eq=False)
 class _Case:
@@ -68,7 +73,7 @@ def sensitivity(
 ) -> list[SensitivityRow]:
     """A row a tensor and number of bits, the one that costs most first.
 
-    Weights in 8 and 4 bits, activations in 16 and 8, poles and states in 16 and 8, embedding tables in 8 and 4.
+    Weights and embedding tables in 8 and 4 bits; activations, poles and states in 16 and 8.
 
     Args:
         bundle: calibrated; variants are not looked at.

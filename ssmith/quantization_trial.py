@@ -27,8 +27,8 @@ class Judgement:
     Attributes:
         snr_db: 10 log10(Σ y² / Σ (y - ŷ)²); None where nothing changes.
         loss: the recipe's; without a recipe, Σ (y - ŷ)² / Σ y².
-        rise: of the loss, relative to that of the exact network; without a recipe √loss, the size of the error
-            relative to that of the outputs. Infinite where an output is not finite.
+        rise: of the loss, relative to that of the exact network; without a recipe √loss, the size of the
+            error relative to that of the outputs. Infinite where an output is not finite.
         metric: the recipe's, where it is known.
     """
 
@@ -93,7 +93,7 @@ class Trial:
         return Judgement(snr, loss, rise, metric_of(self.held_out, [y.astype(np.float32) for y in outputs]))
 
     def _loss_of(self, outputs: list[Float64]) -> float:
-        """The recipe's loss, in NumPy: cross-entropy, or the squared error in units of the targets' spread."""
+        """The recipe's loss, in NumPy: cross-entropy, or the squared error over the targets' variance."""
         recipe, targets = self.held_out.recipe, self.held_out.targets
         if recipe is None or targets is None:
             noise = sum(float(((y - e) ** 2).sum()) for y, e in zip(outputs, self._exact, strict=True))
@@ -101,7 +101,8 @@ class Trial:
         given = targets.targets[: len(outputs)]
         if recipe.task == "classification":
             last = recipe.pooling != "none"
-            parts = [_entropy(y[-1:] if last else y, label) for y, label in zip(outputs, given, strict=True)]
+            pairs = zip(outputs, given, strict=True)
+            parts = [_entropy(y[-1:] if last else y, label) for y, label in pairs]
             return float(np.concatenate(parts).mean())
         skip = recipe.train.ignore_first
         kept = [np.asarray(t, np.float64)[skip : len(y)] for y, t in zip(outputs, given, strict=True)]

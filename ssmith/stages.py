@@ -15,6 +15,7 @@ from ssmith.bundle import Bundle
 from ssmith.errors import InputError, MissingToolError, SsmithError
 from ssmith.measurement import Measurement, write_measurements
 from ssmith.quantization import HeldOut, calibrated, check_integer, examine, facts_of, refusal
+from ssmith.quantization_data import wild_frames
 from ssmith.recipe import ExportSettings, Recipe, ReduceSettings
 from ssmith.run import Run
 
@@ -113,6 +114,13 @@ def freeze(run: Run, quiet: bool) -> tuple[list[Path], Facts]:
     else:
         splits = _splits(run.recipe)
         bundle = calibrated(_frozen(run, splits), splits.train.inputs)
+        for wild in wild_frames(splits.train.inputs):
+            tell(f"  {wild}", quiet)
+    if "mixed" in run.recipe.export.precisions:
+        from ssmith.quantization_plan import with_plan
+
+        held_out = HeldOut.of(run.recipe, _splits(run.recipe))
+        bundle = with_plan(bundle, held_out, run.recipe.quantize.loss_budget)
     bundle.write(run.bundle_path)
     facts = {"bundle": str(run.bundle_path), "bytes": run.bundle_path.stat().st_size, "sha256": bundle.sha256}
     return [run.bundle_path], facts
@@ -141,12 +149,20 @@ def _frozen(run: Run, splits: Splits) -> Bundle:
 
 
 def quantize(run: Run, quiet: bool) -> tuple[list[Path], Facts]:
-    """Measure on validation sequences what the recipe's int8 form costs."""
+    """Measure on validation sequences what each precision of the recipe costs."""
+    from ssmith.quantization_rows import precision_rows
+
     bundle, settings = Bundle.read(run.bundle_path), run.recipe.export
-    if "int8" in settings.precisions:
-        found = examine(bundle, HeldOut.of(run.recipe, _splits(run.recipe)), settings.activation_bits)
-    else:
+    if set(settings.precisions) == {"float32"}:
         found = refusal(bundle, settings.activation_bits, "the recipe asks for float32 only")
+    else:
+        held_out = HeldOut.of(run.recipe, _splits(run.recipe))
+        if "int8" in settings.precisions:
+            found = examine(bundle, held_out, settings.activation_bits)
+        else:
+            found = refusal(bundle, settings.activation_bits, "the recipe asks for no int8")
+        rows = precision_rows(bundle, held_out, settings)
+        found = found.model_copy(update={"precisions": rows})
     return [run.write_json("quantization.json", found.model_dump(mode="json"))], facts_of(found)
 
 

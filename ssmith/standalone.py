@@ -5,14 +5,17 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from ssmith import stages
 from ssmith.bundle import Bundle
 from ssmith.errors import InputError
 from ssmith.files import check_writable, write_atomic
+from ssmith.ops import Float32
 from ssmith.quantization import HeldOut, calibrated, check_integer, examine, facts_of
-from ssmith.recipe import ExportSettings, Recipe
+from ssmith.quantization_data import wild_frames
+from ssmith.quantization_progress import show_progress
+from ssmith.recipe import ArtifactPrecision, ExportSettings, Recipe
 from ssmith.run import find_run
 
 Facts = dict[str, Any]
@@ -48,7 +51,16 @@ def export_bundle(
 
 
 def quantize_bundle(
-    source: Path, target: Path | None, *, data: str | None = None, activation_bits: int = 16
+    source: Path,
+    target: Path | None,
+    *,
+    data: str | None = None,
+    activation_bits: int = 16,
+    sensitivity: bool = False,
+    loss_budget: float | None = None,
+    qat_steps: int = 0,
+    precisions: Sequence[ArtifactPrecision] | None = None,
+    quiet: bool = True,
 ) -> Facts:
     """Give a bundle the ranges that int8 needs, and measure what int8 costs it.
 
@@ -59,11 +71,21 @@ def quantize_bundle(
         source: a bundle; ranges that it has are replaced.
         target: the new bundle, default NAME-quantized.ssm.
         data: recipe, or run folder, whose data to use.
-        activation_bits: to measure with, 16 or 8; the bundle is the same for both.
+        activation_bits: to measure and to train with, 16 or 8; untrained, the bundle is the same for both.
+        sensitivity: also round each tensor alone; the rows are under "sensitivity", the most sensitive first.
+        loss_budget: choose the precision of each product, so that the loss rises by this share at most.
+        qat_steps: of training with rounding, before all else; needs data.
+        precisions: to measure besides int8, by simulation.
+        quiet: show no progress on stderr.
 
     Raises:
-        InputError: the data do not fit the model, or the model has no int8 form; nothing is written.
+        InputError: the data do not fit the model, show no ranges or cannot train it, or the model has no
+            int8 form; nothing is written.
     """
+    from ssmith.quantization_plan import with_plan
+    from ssmith.quantization_rows import precision_rows
+    from ssmith.quantization_sensitivity import sensitivity as tensor_sensitivity
+
     model = Bundle.read(source)
     bits = _settings(None, activation_bits).activation_bits
     target = target or source.with_name(f"{source.stem}-quantized.ssm")
@@ -72,20 +94,60 @@ def quantize_bundle(
             f"--out {target}: what comes out is a bundle, and is opened as one by its name; end it in .ssm"
         )
     check_writable(target)
+    ready, held_out, facts = _prepared(model, data, bits, qat_steps, quiet)
+    found = examine(ready, held_out, bits)
+    if found.refused:
+        raise InputError(f"{source} has no int8 form: {found.refused}")
+    named = list(dict.fromkeys(precisions or ()))
+    if loss_budget is not None:
+        with show_progress("precision of each product", quiet=quiet) as chosen:
+            ready = with_plan(ready, held_out, loss_budget, on_progress=chosen)
+        facts["plan"] = dict(ready.meta.plan or {})
+        named = list(dict.fromkeys([*named, "mixed"]))
+    if named:
+        wanted = ExportSettings(precisions=tuple(named), activation_bits=bits)
+        rows = precision_rows(ready, held_out, wanted)
+        found = found.model_copy(update={"bundle_sha256": ready.sha256, "precisions": rows})
+    if sensitivity:
+        with show_progress("sensitivity", quiet=quiet) as tried:
+            alone = tensor_sensitivity(ready, held_out, on_progress=tried)
+        facts["sensitivity"] = [row.document() for row in alone]
+    ready.write(target)
+    return {"bundle": str(target), "bytes": target.stat().st_size, **facts_of(found), **facts}
+
+
+def _prepared(
+    model: Bundle, data: str | None, bits: Literal[8, 16], qat_steps: int, quiet: bool
+) -> tuple[Bundle, HeldOut, Facts]:
+    """A bundle with ranges, and trained scales if asked for; what to measure it on; what to tell the user."""
+    facts: Facts = {}
     if data is None:
-        golden = [case.input for case in model.golden()]
-        ready, held_out = calibrated(model, golden), HeldOut(golden, "the golden inputs of the bundle")
+        if qat_steps:
+            raise InputError(
+                f"{qat_steps} steps of training with rounding need the data that the model was trained on;"
+                " write --data RECIPE too"
+            )
+        shown: Sequence[Float32] = [case.input for case in model.golden()]
+        ready, held_out = calibrated(model, shown), HeldOut(shown, "the golden inputs of the bundle")
     else:
         stages.need("train", "scipy")
         from ssmith.train.model_data import load_for
 
         recipe, splits = load_for(model, recipe_of(data))
-        ready, held_out = calibrated(model, splits.train.inputs), HeldOut.of(recipe, splits)
-    found = examine(ready, held_out, bits)
-    if found.refused:
-        raise InputError(f"{source} has no int8 form: {found.refused}")
-    ready.write(target)
-    return {"bundle": str(target), "bytes": target.stat().st_size, **facts_of(found)}
+        shown = splits.train.inputs
+        ready, held_out = calibrated(model, shown), HeldOut.of(recipe, splits)
+        if qat_steps:
+            from ssmith.train.progress import show_progress as show_training
+            from ssmith.train.qat import quantisation_aware
+
+            with show_training("training with rounding", quiet=quiet) as training:
+                trained = quantisation_aware(
+                    ready, recipe, splits, qat_steps, activation_bits=bits, on_progress=training
+                )
+            ready, facts = trained.bundle, trained.facts()
+    if wild := wild_frames(shown):
+        facts["warnings"] = [str(one) for one in wild]
+    return ready, held_out, facts
 
 
 def recipe_of(source: str) -> Recipe:

@@ -41,7 +41,8 @@ def test_ranges_come_from_evenly_chosen_sequences(plain, monkeypatch):
     assert (facts.sequences, facts.frames) == (10, 100)
     low, high, *_ = calibrated(plain, sequences).tensors["calibration.input"]
     assert (low.max(), high.min()) == (0, 36)  # from the first to nearly the last
-    one = calibrated(plain, [np.ones((1_000, len(plain.meta.inputs)), np.float32)])
+    long = np.arange(3_000, dtype=np.float32).reshape(1_000, len(plain.meta.inputs))
+    one = calibrated(plain, [long])
     assert one.meta.calibration.frames == 100
 
 
