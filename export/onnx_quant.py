@@ -82,6 +82,9 @@ def _ssm(graph: Graph, op: SSM, tensors: Tensors, how: dict[str, How], v: str, f
         v = _codes(graph, into, v, tensors, folded, f"{op.name}.B")
     drive = multiply(graph, into, v, f"{op.name}.B", into.product.bias if isinstance(into, Static) else None)
     x = emit_states(graph, op, tensors[op.lam], drive)
+    if isinstance(out, Exact) and not graph.sequence:
+        # A value of its own: ``int8-all`` rounds what a product reads, and the state must not be that.
+        x = graph.node("Identity", [x], f"{op.name}/read")
     bias = out.product.bias if isinstance(out, Static) else None
     if isinstance(out, Static):
         x = _codes(graph, out, x, tensors, None, f"{op.name}.C")

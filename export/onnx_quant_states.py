@@ -64,9 +64,9 @@ def _turned(graph: Graph, op: SSM, turn: Turn, x: str, plus: str, output: str) -
     if len(turn) == 1:
         return graph.node("Gemm", [x, turn[0], plus], name, output=output)
     re, im = f"/{op.name}/re", f"/{op.name}/im"
-    graph.nodes_out("Split", [x], f"{op.name}/parts", [re, im], axis=-1, num_outputs=2)
-    swapped = graph.node("Concat", [im, re], f"{op.name}/swapped", axis=-1)
-    own = graph.node("Mul", [x, turn[0]], f"{op.name}/own_turned")
-    cross = graph.node("Mul", [swapped, turn[1]], f"{op.name}/cross_turned")
-    turned = graph.node("Add", [own, cross], f"{op.name}/turned_free")
+    graph.nodes_out("Split", [x], f"{op.name}/turn_parts", [re, im], axis=-1, num_outputs=2)
+    swapped = graph.node("Concat", [im, re], f"{op.name}/turn_swapped", axis=-1)
+    own = graph.node("Mul", [x, turn[0]], f"{op.name}/turn_own")
+    cross = graph.node("Mul", [swapped, turn[1]], f"{op.name}/turn_cross")
+    turned = graph.node("Add", [own, cross], f"{op.name}/turn_free")
     return graph.node("Add", [turned, plus], name, output=output)
