@@ -52,7 +52,7 @@ RESULTS = (
 STAGES = (
     Stage("train", stages.train, TRAINED),
     Stage("compare", stages.compare, (*TRAINED, "compare"), ("train/result.json",)),
-    Stage("qat", stages.qat, (*TRAINED, "name"), CHECKPOINT),
+    Stage("qat", stages.qat, (*TRAINED, "name", "quantize", "export"), CHECKPOINT),
     Stage("freeze", stages.freeze, (*TRAINED, "name", "quantize", "export"), CHECKPOINT, ("qat/model.ssm",)),
     Stage("quantize", stages.quantize, (*TRAINED, "export"), ("{name}.ssm",)),
     Stage("export", stages.export, ("export",), ("{name}.ssm",)),

@@ -48,6 +48,7 @@ def choose_plan(
             " three per cent"
         )
     trial, sizes = Trial(bundle, held_out), _sizes(bundle)
+    rounded = {level: planned(bundle, dict.fromkeys(sizes, level)) for level in LADDER}
     done, most = 0, 2 * len(sizes) * len(LADDER)
 
     def rise(plan: Plan) -> float:
@@ -55,7 +56,8 @@ def choose_plan(
         done += 1
         if on_progress is not None:
             on_progress(min(done, most), most)
-        return trial.rounded(planned(bundle, plan)).rise
+        used = {key: rounded[level][key] for key, level in plan.items() if level != "float32"}
+        return trial.rounded(used).rise
 
     plan: Plan = dict.fromkeys(sizes, LADDER[0])
     if rise(plan) <= loss_budget:

@@ -104,7 +104,7 @@ def table(rows: list[SensitivityRow]) -> dict[str, str]:
     return found
 
 
-def exact_inputs(weight: Float64, product: Product) -> WeightsOnly:
+def exact_inputs(product: Product) -> WeightsOnly:
     """The rounded weights of a product on inputs that are not rounded: W' (u - offset) + bias."""
     rounded = product.scale[:, None] * product.weight.astype(np.float64) / product.codes.step
     return WeightsOnly(rounded, product.bias - rounded @ product.codes.offset)
@@ -114,7 +114,7 @@ def _product_cases(bundle: Bundle) -> Iterator[_Case]:
     coarse, fine = rounded_products(bundle, 8), rounded_products(bundle, 16)
     for key, weight in weights_of(bundle).items():
         rows, columns = weight.shape
-        yield _Case(key, "weights", 8, rows * columns, {key: exact_inputs(weight, fine[key])})
+        yield _Case(key, "weights", 8, rows * columns, {key: exact_inputs(fine[key])})
         yield _Case(key, "weights", 4, rows * columns, {key: WeightsOnly(blocks_of(weight, 4).real)})
         for bits, products in ((16, fine), (8, coarse)):
             rounding = ActivationsOnly(weight, products[key].codes)
