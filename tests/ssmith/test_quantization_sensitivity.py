@@ -63,7 +63,7 @@ def test_a_document_is_json_whatever_diverged(rows):
 
 def test_weights_alone_are_the_product_where_codes_tell_the_inputs_exactly(bundle):
     rng = np.random.default_rng(0)
-    for key, product in rounded_products(bundle, 8).items():
+    for product in rounded_products(bundle, 8).values():
         codes = product.codes
         u = codes.offset + codes.step * rng.integers(-codes.limit, codes.limit + 1, (40, len(codes.step)))
         alone = exact_inputs(product)(u)
