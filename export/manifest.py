@@ -103,7 +103,8 @@ def kind_of(path: Path) -> Kind:
 
 def is_named(path: Path, name: str) -> bool:
     """Whether a file belongs to the model of this name: ``NAME.c``, ``NAME_weights.h`` and the like."""
-    return path.name.partition(".")[0] in (name, f"{name}_weights")
+    stem, _, kind = path.name.partition(".")
+    return stem == name or (kind in ("h", "c") and stem == f"{name}_weights")
 
 
 def precision_of(path: Path, name: str) -> ArtifactPrecision:

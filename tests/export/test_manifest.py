@@ -7,7 +7,7 @@ import pytest
 
 from ssmith.errors import InputError
 from ssmith.export import c99
-from ssmith.export.manifest import kind_of, write_manifest
+from ssmith.export.manifest import kind_of, precision_of, write_manifest
 from ssmith.runtime.artifacts import read_manifest, verified
 from tests.bundles import random_bundle
 
@@ -41,6 +41,22 @@ def test_the_integer_form_is_told_by_its_name(bundle, tmp_path):
     assert manifest.first("ssmc", "c-source").path == "net.ssmc"
     assert manifest.first("ssmc", "c-source", precision="int8").path == "net_int8.ssmc"
     assert manifest.first("onnx-step", precision="int8") is None
+
+
+@pytest.mark.parametrize(
+    ("name", "precision"),
+    [
+        ("net.step.onnx", "float32"),
+        ("net_weights.h", "float32"),
+        ("net_int8.step.onnx", "int8"),
+        ("net_int8_weights.h", "int8"),  # the weights of the int8 form in C
+        ("net_int8_weights.step.onnx", "int8-weights"),
+        ("net_int4_weights.sequence.onnx", "int4-weights"),
+        ("net_mixed.step.pte", "mixed"),
+    ],
+)
+def test_a_file_tells_its_precision_by_its_name(name, precision, tmp_path):
+    assert precision_of(tmp_path / name, "net") == precision
 
 
 def test_equal_files_give_equal_bytes(bundle, tmp_path):
