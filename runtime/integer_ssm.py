@@ -128,8 +128,10 @@ def draft_ssm(
     )
     unit = _state_unit(op.name, into, gap)
     states = Seen.read(tensors, f"{op.name}.state")
-    coarse = np.tile(unit, 2) * _MARGIN
     trained = TrainedScales.read(tensors, f"{op.name}.C", rounding)
+    if trained is not None:
+        unit = _dividing(unit, trained.step)
+    coarse = np.tile(unit, 2) * _MARGIN
     out = make_product(tensors[op.C], states, bits, floor=coarse, trained=trained)
     direct, bias = None, out.bias
     needed = out.scale * 2.0 ** (31 - requant_shift(int(out.codes.limit * out.row_sums.max())))
@@ -188,6 +190,16 @@ def _state_unit(name: str, into: Product, gap: Float64) -> Float64:
     finest = into.scale * 2.0 ** (1 - requant_shift(int(into.codes.limit * into.row_sums.max())))
     unit = np.maximum(unit, finest.reshape(2, -1).max(0) * _MARGIN)
     return np.where(unit > 0, unit, 1.0)
+
+
+def _dividing(unit: Float64, step: Float64) -> Float64:
+    """Units a little larger, m / 2^31 of a step with m whole: what makes codes of states is then exact.
+
+    That takes one step for both parts of a mode; where they differ the unit stays. (N), (2N) → (N).
+    """
+    re, im = step.reshape(2, -1)
+    whole_parts = np.ceil(unit / re * 2.0**31)
+    return np.where((re == im) & (whole_parts < INT32_MAX), whole_parts * re / 2.0**31, unit)
 
 
 def _state_reach(rows: Float64, offset: Float64, gap: Float64) -> Int64:

@@ -33,24 +33,34 @@ class FakeProduct(nn.Module):
 
     Args:
         scales: of the product; K inputs, M outputs.
+        mean: added to its outputs, (M): what rounding after training takes back of the means.
+        taken: steps in which the integers round, (K), where their multipliers have few digits; as ``step``
+            if None.
     """
 
     step: Tensor  # (K)
     offset: Tensor  # (K)
     row: Tensor  # (M)
+    taken: Tensor  # (K)
+    mean: Tensor | None
 
-    def __init__(self, scales: TrainedScales) -> None:
+    def __init__(
+        self, scales: TrainedScales, mean: Tensor | None = None, taken: Tensor | None = None
+    ) -> None:
         super().__init__()
+        self.register_buffer("mean", mean)
         self.bits = scales.bits
         for name in ("step", "offset", "row"):
             values = torch.tensor(getattr(scales, name), dtype=torch.float64)
             self.register_buffer(name, values.to(torch.float32))
+        self.register_buffer("taken", self.step.clone() if taken is None else taken)
 
     def load(self, scales: TrainedScales) -> None:
         """Take other scales of the same shapes."""
         for name in ("step", "offset", "row"):
             buffer = getattr(self, name)
             buffer.copy_(torch.as_tensor(getattr(scales, name), dtype=torch.float64))
+        self.taken.copy_(self.step)
 
     def rounded(self, weight: Tensor) -> tuple[Tensor, Tensor]:
         """Ŵ (M, K) of W, and the largest code that its sums leave room for, a scalar."""
@@ -69,16 +79,11 @@ class FakeProduct(nn.Module):
             limit: of the codes, as ``rounded`` returned it.
             shift: t, part of u, (K); none if None.
         """
-        result: Tensor = _Codes.apply(  # type: ignore[no-untyped-call]
-            u, self.step.to(u.dtype), self._zero(shift).to(u), limit.to(u.dtype)
-        )
+        t = torch.zeros_like(self.offset) if shift is None else shift.detach()
+        z = ((t.double() - self.offset.double()) / self.step.double()).round()
+        fixed = (a.to(u.dtype) for a in (self.taken, self.step, t, z, limit))
+        result: Tensor = _Codes.apply(u, *fixed)  # type: ignore[no-untyped-call]
         return result
-
-    def _zero(self, shift: Tensor | None) -> Tensor:
-        """What code 0 stands for, t - step z: (K) in float64."""
-        step, offset = self.step.cpu().double(), self.offset.cpu().double()
-        t = torch.zeros_like(offset) if shift is None else shift.detach().cpu().double()
-        return t - step * ((t - offset) / step).round()
 
 
 def straight_through(exact: Tensor, rounded: Tensor) -> Tensor:
@@ -101,19 +106,18 @@ class _Rounded(torch.autograd.Function):
 
 
 class _Codes(torch.autograd.Function):
-    """step q + zero with q = clip(⌊(u - zero) / step + ½⌋); the gradient passes where q is inside.
-
-    (u - zero) / step = (u - t) / step + z, and z is a whole number, so both round alike.
-    """
+    """step (q - z) + t, q = clip(⌊(u - t) / taken + ½⌋ + z); the gradient passes where q is inside."""
 
     @staticmethod
-    def forward(ctx: Any, u: Tensor, step: Tensor, zero: Tensor, limit: Tensor) -> Tensor:
-        q = ((u - zero) / step + 0.5).floor_()
+    def forward(
+        ctx: Any, u: Tensor, taken: Tensor, step: Tensor, t: Tensor, z: Tensor, limit: Tensor
+    ) -> Tensor:
+        q = ((u - t) / taken + 0.5).floor_().add_(z)
         clipped = q.clamp(-limit, limit)
         ctx.save_for_backward(clipped == q)
-        return clipped.mul_(step).add_(zero)
+        return clipped.sub_(z).mul_(step).add_(t)
 
     @staticmethod
-    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, None, None, None]:
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, None, None, None, None, None]:
         (inside,) = ctx.saved_tensors
-        return grads[0] * inside, None, None, None
+        return grads[0] * inside, None, None, None, None, None

@@ -38,7 +38,8 @@ class RoundedLinear(nn.Linear):
     def forward(self, u: Tensor) -> Tensor:
         """Frames u (…, K) → (…, M)."""
         weight, limit = self.product.rounded(self.weight)
-        return nn.functional.linear(self.product.codes(u, limit), weight, self.bias)
+        bias = _sum(self.bias, self.product.mean)
+        return nn.functional.linear(self.product.codes(u, limit), weight, bias)
 
 
 class RoundedEmbedding(Embedding):
@@ -85,9 +86,11 @@ class RoundedLRU(LRU):
         with exact_products(u.device):
             weight, limit = self.into.rounded(self.input_matrix())
             u = self.into.codes(u, limit, self._norm[0].shift if self._norm else None)
-            states = driven_states(nn.functional.linear(u, weight), self.poles().to(u.dtype), x)
+            states = driven_states(
+                nn.functional.linear(u, weight, self.into.mean), self.poles().to(u.dtype), x
+            )
             weight, limit = self.out.rounded(self.C)
-            y = nn.functional.linear(self.out.codes(states, limit), weight)
+            y = nn.functional.linear(self.out.codes(states, limit), weight, self.out.mean)
         return y + self.D * u, states[:, -1]
 
     def step(self, u: Tensor, x: Tensor | None = None) -> tuple[Tensor, Tensor]:
@@ -146,19 +149,36 @@ class RoundedNetwork(Network):
         return (x * (1 / scale)).round().clamp(-CODE_LIMIT, CODE_LIMIT) * scale
 
 
+def product_keys(network: Network) -> list[str]:
+    """The keys of a network's products in the bundle that ``freeze`` makes of it, in the order of its ops."""
+    blocks = [f"block{i}.{part}" for i in range(len(network.blocks)) for part in ("ssm.B", "ssm.C", "mix")]
+    return [*([] if isinstance(network.encoder, Embedding) else ["encoder"]), *blocks, "head"]
+
+
+def _sum(a: Tensor | None, b: Tensor | None) -> Tensor | None:
+    return a if b is None else b if a is None else a + b
+
+
 def rounded_network(
-    network: Network, scales: Mapping[str, TrainedScales], input_scale: Tensor
+    network: Network,
+    scales: Mapping[str, TrainedScales],
+    input_scale: Tensor,
+    details: Mapping[str, tuple[Tensor, Tensor]] | None = None,
 ) -> RoundedNetwork:
     """The network with rounding in it; its parameters are the network's own.
 
     Args:
         network: thawed: inputs and outputs in their own units, no BatchNorm.
-        scales: by key, see ``RoundedNetwork.products``.
+        scales: by key, see ``product_keys``.
         input_scale: real value of one input code, (U) float32.
+        details: mean and steps taken of each product, see ``FakeProduct``; none if None.
     """
 
+    def fake(key: str) -> FakeProduct:
+        return FakeProduct(scales[key], *(() if details is None else details[key]))
+
     def linear(layer: nn.Linear, key: str) -> RoundedLinear:
-        return RoundedLinear(layer, FakeProduct(scales[key]))
+        return RoundedLinear(layer, fake(key))
 
     encoder: nn.Linear | Embedding
     if isinstance(network.encoder, Embedding):
@@ -169,7 +189,7 @@ def rounded_network(
     blocks = []
     for i, block in enumerate(network.blocks):
         assert isinstance(block, Block)
-        into, out = (FakeProduct(scales[f"block{i}.ssm.{side}"]) for side in "BC")
+        into, out = (fake(f"block{i}.ssm.{side}") for side in "BC")
         ssm = RoundedLRU(block.ssm, into, out, block.norm)
         mix = linear(block.mix, f"block{i}.mix")
         blocks.append(RoundedBlock(block.norm, ssm, mix, block.dropout.p))

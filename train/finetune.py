@@ -52,6 +52,7 @@ def fine_tune(
     steps: int,
     *,
     rate: float = RATE,
+    by_loss: bool = False,
     teacher: Teacher | None = None,
     before_step: Callable[[int], object] | None = None,
     on_progress: Callable[[Progress], object] | None = None,
@@ -66,6 +67,7 @@ def fine_tune(
         splits: the data; training and validation are used.
         steps: how many; a tenth of the recipe's is a good first try.
         rate: the share.
+        by_loss: keep the weights with the lowest loss on validation, not those with the best metric.
         teacher: a network to learn from besides the targets.
         before_step: called with the number of steps done; may change the network's buffers.
         on_progress: called after every step.
@@ -80,7 +82,7 @@ def fine_tune(
     if teacher is not None:
         teacher.network.to(device)
     with reproducible(working_threads(recipe, splits), device):
-        return _Tuning(network, recipe, splits, steps, rate, teacher).run(before_step, on_progress)
+        return _Tuning(network, recipe, splits, steps, rate, by_loss, teacher).run(before_step, on_progress)
 
 
 class _Tuning:
@@ -93,11 +95,12 @@ class _Tuning:
         splits: Splits,
         steps: int,
         share: float,
+        by_loss: bool,
         teacher: Teacher | None,
     ) -> None:
         self.network, self.recipe, self.splits, self.steps = network, recipe, splits, steps
         self.teacher, self.device = teacher, network.head.weight.device
-        self.share = share
+        self.share, self.by_loss = share, by_loss
         rate = share * recipe.train.learning_rate
         settings = recipe.train.model_copy(update={"learning_rate": rate})
         groups = parameter_groups(network, settings)
@@ -126,7 +129,7 @@ class _Tuning:
                 mean, losses = sum(losses) / len(losses), []
                 found = self._evaluation()
                 metric = found.metric
-                if better(self.recipe, found, best):
+                if found.loss < best.loss if self.by_loss else better(self.recipe, found, best):
                     best, best_step, weights = found, done, cloned(self.network.state_dict())
             if on_progress is not None:
                 on_progress(Progress(done, self.steps, self.network.orders, mean, metric))

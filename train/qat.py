@@ -2,9 +2,10 @@
 
 The frozen form is what is trained, BatchNorm folded, because that is what ships. It starts where
 rounding after training ends: its weights are the int8 weights, its scales those that the ranges gave. The
-scales follow the weights for a while and then stay. What is kept is the best on validation, as int8
-computes it; weights and poles are put on their codes, so that the float32 form of the model and every
-integer form have the same ones. Where no step beats rounding after training, that is the result.
+scales follow the weights for a while and then stay; the given model in float is the teacher. What is kept
+has the lowest loss on validation, as int8 computes it; weights and poles are put on their codes, so that
+the float32 form of the model and every integer form have the same ones. Where no step has a lower loss than
+rounding after training and a metric as good, that is the result.
 """
 
 from __future__ import annotations
@@ -25,10 +26,12 @@ from ssmith.recipe import Recipe
 from ssmith.runtime.calibrate import calibrate
 from ssmith.runtime.integer_lower import lower_integer
 from ssmith.runtime.integer_ssm import quantize_poles
-from ssmith.runtime.integer_weights import Product, TrainedScales
+from ssmith.runtime.integer_steps_taken import steps_taken
+from ssmith.runtime.integer_weights import Product, Seen, TrainedScales, make_product
 from ssmith.runtime.products import rounded_products
+from ssmith.train.distill import Teacher
 from ssmith.train.evaluate import Evaluation, evaluate
-from ssmith.train.fake_quant_model import RoundedNetwork, rounded_network
+from ssmith.train.fake_quant_model import RoundedNetwork, product_keys, rounded_network
 from ssmith.train.finetune import better, fine_tune
 from ssmith.train.freeze import GoldenInput, freeze, unrecorded
 from ssmith.train.model import Network
@@ -38,7 +41,9 @@ from ssmith.train.thaw import thaw
 
 Bits = Literal[8, 16]
 REFRESHES = (0.1, 0.2, 0.3, 0.4, 0.5)  # of the steps: when scales are taken from the ranges anew
+TEACHING = 0.5  # the given model's share of the loss: it keeps what few data cannot teach again
 CALIBRATION_FRAMES = 20_000
+_PAIRINGS = 4  # one is enough unless another choice of codes turns out better with it
 FACTS = ("name", "task", "inputs", "outputs", "period_s", "reduction", "provenance")
 
 
@@ -122,12 +127,11 @@ def quantisation_aware(
         )
     data = _calibration_data(splits)
     given = calibrate(bundle, data)
-    network = thaw(given)
-    start = calibrate(_frozen(network, bundle), data)
-    products = rounded_products(start, activation_bits)
-    model = _with_rounding(start, products, activation_bits)
+    start = calibrate(_frozen(thaw(given), bundle), data)
     before = _measured(recipe, thaw(given), splits)
-    rounded_before = _measured(recipe, model, splits)
+    rounded_before = _measured(recipe, rounded_from(start, activation_bits), splits)
+    products = _products(start, activation_bits)
+    model = _with_rounding(start, products, activation_bits)
     _take_up_means(model, products)
     refresh = {max(1, round(share * steps)) for share in REFRESHES}
 
@@ -141,30 +145,34 @@ def quantisation_aware(
         splits,
         steps,
         rate=recipe.quantize.learning_rate_factor,
+        by_loss=True,
+        teacher=Teacher(thaw(given), weight=TEACHING),
         before_step=before_step,
         on_progress=on_progress,
     )
-    if tuned.best_step == 0 or not better(recipe, tuned.after, rounded_before):
+    lower = tuned.best_step > 0 and tuned.after.loss < rounded_before.loss
+    if not lower or better(recipe, rounded_before, tuned.after):
         kept = (before, rounded_before, before, rounded_before)
         return Trained(given, False, activation_bits, steps, 0, *kept)
     rounding = Rounding(activation_bits=activation_bits, steps=steps)
     ready = _finished(model, bundle, data, rounding)
-    after = _measured(recipe, thaw(ready), splits)
-    return Trained(
-        ready, True, activation_bits, steps, tuned.best_step, before, rounded_before, after, tuned.after
+    after, rounded = (
+        _measured(recipe, network, splits) for network in (thaw(ready), rounded_from(ready, activation_bits))
     )
+    kept = (before, rounded_before, after, rounded)
+    return Trained(ready, True, activation_bits, steps, tuned.best_step, *kept)
 
 
 def rounded_from(bundle: Bundle, activation_bits: Bits) -> RoundedNetwork:
     """The network that computes, in torch, what the int8 form of a calibrated bundle does.
 
-    Of a bundle without trained scales the means that rounding takes back are missing in its SSMs.
-
     Raises:
         InputError: it was not frozen from a ``Network``, or has no int8 form.
     """
-    model = _with_rounding(bundle, rounded_products(bundle, activation_bits), activation_bits)
-    return model.eval()
+    products = rounded_products(bundle, activation_bits)
+    taken = steps_taken(bundle, activation_bits)
+    details = {key: (_float32(_mean(found)), _float32(taken[key])) for key, found in products.items()}
+    return _with_rounding(bundle, products, activation_bits, details).eval()
 
 
 def _measured(recipe: Recipe, network: Network, splits: Splits) -> Evaluation:
@@ -190,15 +198,24 @@ def _frozen(network: Network, bundle: Bundle) -> Bundle:
     return unrecorded(plain.cpu().eval(), _facts(bundle))
 
 
-def _with_rounding(bundle: Bundle, products: Mapping[str, Product], bits: Bits) -> RoundedNetwork:
+def _with_rounding(
+    bundle: Bundle,
+    products: Mapping[str, Product],
+    bits: Bits,
+    details: Mapping[str, tuple[Tensor, Tensor]] | None = None,
+) -> RoundedNetwork:
     """A calibrated bundle as a rounded network, its weights put on the codes of the products."""
-    scales = {key: _scales(product, bits) for key, product in products.items()}
-    model = lower_integer(bundle, bits)
-    tensors = dict(bundle.tensors)
-    for key, name in product_weights(bundle.meta.ops).items():
-        tensors[name] = _on_codes(products[key].weight.astype(np.float64), scales[key])
-    network = rounded_network(thaw(Bundle(bundle.meta, tensors)), scales, torch.tensor(model.input_scale))
-    return network
+    tensors, scales = dict(bundle.tensors), []
+    named = product_weights(bundle.meta.ops)
+    for key, name in named.items():
+        scales.append(_scales(products[key], bits))
+        tensors[name] = _on_codes(products[key].weight.astype(np.float64), scales[-1])
+    network = thaw(Bundle(bundle.meta, tensors))
+    keys = product_keys(network)
+    by_key = dict(zip(keys, scales, strict=True))  # whatever the bundle calls its ops
+    renamed = details and dict(zip(keys, (details[key] for key in named), strict=True))
+    input_scale = torch.tensor(lower_integer(bundle, bits).input_scale)
+    return rounded_network(network, by_key, input_scale, renamed)
 
 
 def _scales(product: Product, bits: Bits) -> TrainedScales:
@@ -218,15 +235,36 @@ def _take_up_means(model: RoundedNetwork, products: Mapping[str, Product]) -> No
     """Put what rounding takes back of the means into the biases that there are; an SSM has none."""
     for name, module in model.named_modules():
         if isinstance(module, torch.nn.Linear) and module.bias is not None:
-            product = products[name.replace("blocks.", "block")]
-            rounded = product.scale[:, None] * product.weight @ (product.codes.offset / product.codes.step)
-            module.bias.add_(torch.tensor(product.bias - rounded, dtype=module.bias.dtype))
+            mean = _mean(products[name.replace("blocks.", "block")])
+            module.bias.add_(torch.tensor(mean, dtype=module.bias.dtype))
+
+
+def _mean(product: Product) -> Any:
+    """What rounding takes back of the means of what it does to the weights, (M)."""
+    rounded = product.scale[:, None] * product.weight @ (product.codes.offset / product.codes.step)
+    return product.bias - rounded
+
+
+def _products(bundle: Bundle, bits: Bits) -> dict[str, Product]:
+    """Rounding after training, but with one step for both parts of a state, which integers make exactly."""
+    products = rounded_products(bundle, bits)
+    for op in bundle.meta.ops:
+        if isinstance(op, SSM):
+            weight, seen = bundle.tensors[op.C], Seen.read(bundle.tensors, f"{op.name}.state")
+            found = products[f"{op.name}.C"]
+            for _ in range(_PAIRINGS):
+                paired = np.tile(found.codes.step.reshape(2, -1).max(0), 2)
+                if np.array_equal(paired, found.codes.step):
+                    break
+                found = make_product(weight, seen, bits, floor=paired)
+            products[f"{op.name}.C"] = found
+    return products
 
 
 def _refresh(model: RoundedNetwork, bundle: Bundle, data: list[Any], bits: Bits) -> None:
     """Scales from the ranges that the weights of now lead to."""
     now = calibrate(_frozen(model, bundle), data)
-    products = rounded_products(now, bits)
+    products = _products(now, bits)
     for key, fake in model.products().items():
         fake.load(_scales(products[key], bits))
 
@@ -269,3 +307,7 @@ def _finished(model: RoundedNetwork, bundle: Bundle, data: list[Any], rounding: 
 
 def _numpy(tensor: Tensor) -> Any:
     return tensor.detach().cpu().double().numpy()
+
+
+def _float32(values: Any) -> Tensor:
+    return torch.tensor(values, dtype=torch.float32)
