@@ -1,7 +1,7 @@
 r"""Rounding inside a network that goes on learning: the numbers of int8, the gradients of what is rounded.
 
 A ``FakeProduct`` does to one matrix product what the integer code does, in real numbers. With the
-scales of ``ssmith.quant``, fixed for the moment,
+scales of ``ssmith.quant``, which do not learn,
 
 .. math::
 
@@ -54,13 +54,6 @@ class FakeProduct(nn.Module):
             values = torch.tensor(getattr(scales, name), dtype=torch.float64)
             self.register_buffer(name, values.to(torch.float32))
         self.register_buffer("taken", self.step.clone() if taken is None else taken)
-
-    def load(self, scales: TrainedScales) -> None:
-        """Take other scales of the same shapes."""
-        for name in ("step", "offset", "row"):
-            buffer = getattr(self, name)
-            buffer.copy_(torch.as_tensor(getattr(scales, name), dtype=torch.float64))
-        self.taken.copy_(self.step)
 
     def rounded(self, weight: Tensor) -> tuple[Tensor, Tensor]:
         """Ŵ (M, K) of W, and the largest code that its sums leave room for, a scalar."""

@@ -54,7 +54,6 @@ def fine_tune(
     rate: float = RATE,
     by_loss: bool = False,
     teacher: Teacher | None = None,
-    before_step: Callable[[int], object] | None = None,
     on_progress: Callable[[Progress], object] | None = None,
 ) -> FineTuned:
     """Train a network at a share of the recipe's rate, warm-up and cosine; the best on validation is kept.
@@ -69,7 +68,6 @@ def fine_tune(
         rate: the share.
         by_loss: keep the weights with the lowest loss on validation, not those with the best metric.
         teacher: a network to learn from besides the targets.
-        before_step: called with the number of steps done; may change the network's buffers.
         on_progress: called after every step.
 
     Raises:
@@ -82,7 +80,7 @@ def fine_tune(
     if teacher is not None:
         teacher.network.to(device)
     with reproducible(working_threads(recipe, splits), device):
-        return _Tuning(network, recipe, splits, steps, rate, by_loss, teacher).run(before_step, on_progress)
+        return _Tuning(network, recipe, splits, steps, rate, by_loss, teacher).run(on_progress)
 
 
 class _Tuning:
@@ -107,11 +105,7 @@ class _Tuning:
         self.rates = [float(group["lr"]) for group in groups]
         self.optimizer = torch.optim.AdamW(groups)
 
-    def run(
-        self,
-        before_step: Callable[[int], object] | None,
-        on_progress: Callable[[Progress], object] | None,
-    ) -> FineTuned:
+    def run(self, on_progress: Callable[[Progress], object] | None) -> FineTuned:
         for block in self.network.blocks:
             assert isinstance(block, Block)
             block.dropout.p = self.recipe.model.dropout
@@ -121,8 +115,6 @@ class _Tuning:
         mean: float | None = None
         metric = best.metric
         for step in range(self.steps):
-            if before_step is not None:
-                before_step(step)
             losses.append(self._step(step))
             done = step + 1
             if done % every == 0 or done == self.steps:

@@ -2,10 +2,10 @@
 
 The frozen form is what is trained, BatchNorm folded, because that is what ships. It starts where
 rounding after training ends: its weights are the int8 weights, its scales those that the ranges gave. The
-scales follow the weights for a while and then stay; the given model in float is the teacher. What is kept
-has the lowest loss on validation, as int8 computes it; weights and poles are put on their codes, so that
-the float32 form of the model and every integer form have the same ones. Where no step has a lower loss than
-rounding after training and a metric as good, that is the result.
+scales stay; taken from the ranges anew on the way, the loss mostly ended higher. The given model in float
+is the teacher. What is kept has the lowest loss on validation, as int8 computes it; weights and poles are put
+on their codes, so that the float32 form of the model and every integer form have the same ones. Where no
+step has a lower loss than rounding after training and a metric as good, that is the result.
 """
 
 from __future__ import annotations
@@ -40,7 +40,6 @@ from ssmith.train.splits import Splits
 from ssmith.train.thaw import thaw
 
 Bits = Literal[8, 16]
-REFRESHES = (0.1, 0.2, 0.3, 0.4, 0.5)  # of the steps: when scales are taken from the ranges anew
 TEACHING = 0.5  # the given model's share of the loss: it keeps what few data cannot teach again
 CALIBRATION_FRAMES = 20_000
 _PAIRINGS = 4  # one is enough unless another choice of codes turns out better with it
@@ -133,12 +132,6 @@ def quantisation_aware(
     products = _products(start, activation_bits)
     model = _with_rounding(start, products, activation_bits)
     _take_up_means(model, products)
-    refresh = {max(1, round(share * steps)) for share in REFRESHES}
-
-    def before_step(done: int) -> None:
-        if done in refresh:
-            _refresh(model, bundle, data, activation_bits)
-
     tuned = fine_tune(
         model,
         recipe,
@@ -147,7 +140,6 @@ def quantisation_aware(
         rate=recipe.quantize.learning_rate_factor,
         by_loss=True,
         teacher=Teacher(thaw(given), weight=TEACHING),
-        before_step=before_step,
         on_progress=on_progress,
     )
     lower = tuned.best_step > 0 and tuned.after.loss < rounded_before.loss
@@ -259,14 +251,6 @@ def _products(bundle: Bundle, bits: Bits) -> dict[str, Product]:
                 found = make_product(weight, seen, bits, floor=paired)
             products[f"{op.name}.C"] = found
     return products
-
-
-def _refresh(model: RoundedNetwork, bundle: Bundle, data: list[Any], bits: Bits) -> None:
-    """Scales from the ranges that the weights of now lead to."""
-    now = calibrate(_frozen(model, bundle), data)
-    products = _products(now, bits)
-    for key, fake in model.products().items():
-        fake.load(_scales(products[key], bits))
 
 
 def _finished(model: RoundedNetwork, bundle: Bundle, data: list[Any], rounding: Rounding) -> Bundle:
