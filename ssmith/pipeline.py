@@ -116,7 +116,7 @@ def _settings(run: Run, stage: Stage) -> dict[str, object]:
     if "data" in stage.sections and run.recipe.data.path is not None:
         document["data files"] = fingerprint_of(run.recipe.data.path)
     if stage.name == "qat":
-        quantize = run.recipe.quantize.model_dump(mode="json", include={"qat_steps", "learning_rate_factor"})
+        quantize = run.recipe.quantize.model_dump(mode="json", exclude={"loss_budget"})
         bits = {"activation_bits": run.recipe.export.activation_bits}
         document["rounding"] = quantize | bits if run.recipe.quantize.qat_steps else None
     if stage.name in ("export", "verify", "bench"):  # a tool installed since then: more is written and proved

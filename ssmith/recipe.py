@@ -208,6 +208,9 @@ class QuantizeSettings(_Settings):
     """Training on with rounding, after the cuts; what a precision chosen product by product may cost."""
 
     qat_steps: int = Field(default=0, ge=0)  # quantisation-aware training: steps; 0 only rounds afterwards
+    qat_above: float = Field(
+        default=0.01, ge=-1
+    )  # no steps where rounding raises the loss by less; -1: always
     learning_rate_factor: float = Field(default=0.3, gt=0, le=10)  # of train.learning_rate, in those steps
     loss_budget: float = Field(default=0.03, gt=0, le=10)  # mixed: relative rise of the validation loss
 

@@ -5,7 +5,8 @@ rounding after training ends: its weights are the int8 weights, its scales those
 scales stay; taken from the ranges anew on the way, the loss mostly ended higher. The given model in float
 is the teacher. What is kept has the lowest loss on validation, as int8 computes it; weights and poles are put
 on their codes, so that the float32 form of the model and every integer form have the same ones. Where no
-step has a lower loss than rounding after training and a metric as good, that is the result.
+step has a lower loss than rounding after training and a metric as good, that is the result; so it is where
+rounding hardly raises the loss, for then training on would only be training longer.
 """
 
 from __future__ import annotations
@@ -55,7 +56,7 @@ class Trained:
             step beat rounding after training.
         helped: whether one did.
         activation_bits: of the codes it was for.
-        steps: how many were done.
+        steps: how many were done; 0 where rounding costs too little to train on.
         best_step: whose weights were kept; 0 if none.
         float_before: loss and metric on validation of the given model.
         rounded_before: of its int8 form, rounded after training.
@@ -83,7 +84,10 @@ class Trained:
         """What to tell the user."""
         name = "accuracy" if recipe.task == "classification" else "nrmse"
         kept = f"step {self.best_step} of {self.steps}"
-        if not self.helped:
+        if not self.steps:
+            rise = self.rounded_before.loss / self.float_before.loss - 1
+            kept = f"rounding after training, which changes the loss by {rise:+.2%}: no step done"
+        elif not self.helped:
             kept = f"none of {self.steps} steps: no better than rounding after training, which is kept"
         return {
             "activation bits": self.activation_bits,
@@ -108,7 +112,7 @@ def quantisation_aware(
 
     Args:
         bundle: frozen from a ``Network``, one order; ranges and scales that it has are replaced.
-        recipe: batches, rates, loss and seed; ``quantize.learning_rate_factor``.
+        recipe: batches, rates, loss and seed; ``quantize``.
         splits: the data; training and validation are used.
         steps: how many.
         activation_bits: of the codes that meet weights.
@@ -124,11 +128,16 @@ def quantisation_aware(
             f"the bundle {bundle.name!r} holds {len(bundle.orders)} orders, and each needs a training of its"
             f" own; take one of {bundle.orders} first, bundle.variant(ORDER)"
         )
+    if steps < 1:
+        raise InputError(f"{steps} steps of training with rounding: write 1 or more, or leave it out")
     data = _calibration_data(splits)
     given = calibrate(bundle, data)
     start = calibrate(_frozen(thaw(given), bundle), data)
     before = _measured(recipe, thaw(given), splits)
     rounded_before = _measured(recipe, rounded_from(start, activation_bits), splits)
+    untouched = (before, rounded_before, before, rounded_before)
+    if rounded_before.loss <= (1 + recipe.quantize.qat_above) * before.loss:
+        return Trained(given, False, activation_bits, 0, 0, *untouched)
     products = _products(start, activation_bits)
     model = _with_rounding(start, products, activation_bits)
     _take_up_means(model, products)
@@ -144,8 +153,7 @@ def quantisation_aware(
     )
     lower = tuned.best_step > 0 and tuned.after.loss < rounded_before.loss
     if not lower or better(recipe, rounded_before, tuned.after):
-        kept = (before, rounded_before, before, rounded_before)
-        return Trained(given, False, activation_bits, steps, 0, *kept)
+        return Trained(given, False, activation_bits, steps, 0, *untouched)
     rounding = Rounding(activation_bits=activation_bits, steps=steps)
     ready = _finished(model, bundle, data, rounding)
     after, rounded = (

@@ -27,9 +27,14 @@ MARGIN = {8: 6, 16: 15}
 TASKS = ("classification", "regression")
 
 
+def always(recipe):
+    """Train, however little rounding costs."""
+    return recipe.model_copy(update={"quantize": recipe.quantize.model_copy(update={"qat_above": -1.0})})
+
+
 @functools.cache
 def trained(task="regression", bits=8, steps=60):
-    recipe = finished.recipe(task)
+    recipe = always(finished.recipe(task))
     return quantisation_aware(finished.bundle(task), recipe, load(recipe), steps, activation_bits=bits)
 
 
@@ -155,7 +160,7 @@ def test_step_by_step_is_the_whole_sequence():
 
 
 def test_equal_arguments_give_equal_bytes():
-    recipe, given = finished.recipe("regression"), finished.bundle("regression")
+    recipe, given = always(finished.recipe("regression")), finished.bundle("regression")
     pair = [
         quantisation_aware(given, recipe, load(recipe), 12, activation_bits=8).bundle.to_bytes()
         for _ in range(2)
@@ -165,7 +170,7 @@ def test_equal_arguments_give_equal_bytes():
 
 def test_what_does_not_help_is_not_kept():
     """A rate far too high ruins every step; the result is the given model, rounded after training."""
-    recipe = finished.recipe("regression")
+    recipe = always(finished.recipe("regression"))
     settings = recipe.train.model_copy(update={"learning_rate": 3.0, "warmup": 0.0})
     wild = recipe.model_copy(update={"train": settings})
     given = finished.bundle("regression")
@@ -174,6 +179,14 @@ def test_what_does_not_help_is_not_kept():
     assert found.bundle.without_calibration().sha256 == given.sha256 and found.bundle.calibrated
     assert found.rounded_after == found.rounded_before and found.bundle.meta.rounding is None
     assert "rounding after training, which is kept" in found.words(recipe)["kept"]
+
+
+def test_where_rounding_costs_nothing_nothing_is_trained():
+    recipe = finished.recipe("regression")
+    found = quantisation_aware(finished.bundle("regression"), recipe, load(recipe), 60, activation_bits=16)
+    assert (found.helped, found.steps, found.best_step) == (False, 0, 0)
+    assert found.rounded_after == found.rounded_before and found.bundle.meta.rounding is None
+    assert "no step done" in found.words(recipe)["kept"]
 
 
 def test_what_cannot_be_done_is_said():
@@ -187,7 +200,7 @@ def test_what_cannot_be_done_is_said():
 
 
 def test_progress_counts_every_step():
-    recipe, seen = finished.recipe("regression"), []
+    recipe, seen = always(finished.recipe("regression")), []
     given = finished.bundle("regression")
     quantisation_aware(given, recipe, load(recipe), 4, activation_bits=8, on_progress=seen.append)
     assert [progress.step for progress in seen] == [1, 2, 3, 4]
