@@ -23,8 +23,8 @@ from _output import publish
 
 sys.path.insert(0, str(Path(__file__).parents[1]))  # tests/fuzzing.py does the damage
 
+from ssmith.lowering import lower
 from ssmith.recipe import ExportSettings
-from ssmith.stages import lower
 from tests.bundles import random_bundle
 from tests.calibrated import calibrated
 from tests.test_fuzz import FILES

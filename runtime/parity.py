@@ -21,6 +21,7 @@ from ssmith.files import write_atomic
 from ssmith.ops import Float32
 from ssmith.runtime.arithmetic import Real
 from ssmith.runtime.artifacts import RUNNABLE, read_manifest, verified
+from ssmith.runtime.choice import SUFFIXES
 from ssmith.runtime.oracle import (
     NOISE_MARGIN_DB,
     Expectation,
@@ -28,6 +29,7 @@ from ssmith.runtime.oracle import (
     expectations,
     integer_expectations,
 )
+from ssmith.runtime.parity_rounded import rounded_rows, simulated_roundings
 from ssmith.runtime.session import Session
 
 ROUNDING = "float32 arithmetic against float64; the tolerance recorded with the golden vectors"
@@ -218,11 +220,32 @@ def _artifact_rows(bundle: Bundle, path: Path, expected: Sequence[Expectation]) 
             f" {made_from[:12]}…) than the bundle {bundle.name!r} (sha256 {bundle.sha256[:12]}…);"
             " verify it against its own bundle, or export this one again"
         )
-    if session.meta.get("precision") == "int8":
+    if "integer_sha256" in session.meta:
         digest, integer = integer_expectations(bundle, expected, session.meta["activation_bits"])
         same = session.meta["integer_sha256"] == digest
         return [row for e in integer for row in _integer_rows(session, path.name, e, same)]
+    if session.meta.get("precision", "float32") != "float32":
+        rounded = simulated_roundings(bundle, session)
+        return [
+            row
+            for e in expected
+            for row in rounded_rows(session, bundle, e, rounded, _FEEDS, _by_rms_of(session, path.name, e))
+        ]
     return [row for e in expected for row in _case_rows(session, path.name, e)]
+
+
+def _by_rms_of(
+    session: Session, artifact: str, e: Expectation
+) -> Callable[[str, Real, Real, float, str, float | None], ParityRow]:
+    """As ``_row_of``, judged by root mean squares."""
+    plain = _row_of(session, artifact, e)
+
+    def row(
+        how: str, got: Real, expected: Real, tolerance: float, reason: str, predicted: float | None
+    ) -> ParityRow:
+        return _by_rms(plain(how, got, expected, tolerance, reason), predicted)
+
+    return row
 
 
 Row = Callable[[str, Real, Real, float, str], ParityRow]
@@ -265,19 +288,20 @@ def _integer_rows(session: Session, artifact: str, e: IntegerExpectation, same: 
         state = row("state", error, np.zeros_like(error), 0.0, INTEGER_BITS)
         yield state.model_copy(update={"worst_step": len(e.case.input) - 1})
     cut_off = f"; {e.saturated} codes beyond the ranges" if e.saturated else ""
-    yield _noise_row(row("noise", whole, e.case.output, e.tolerance, f"{NOISE}{cut_off}"), e)
+    noise = row("noise", whole, e.case.output, e.tolerance, f"{NOISE}{cut_off}")
+    yield _by_rms(noise, e.predicted_snr_db)
     for how, feed in _FEEDS.items():
         session.reset()
         yield row(how, feed(session, e.case.input), whole, 0.0, SAME_BITS)
 
 
-def _noise_row(row: ParityRow, e: IntegerExpectation) -> ParityRow:
+def _by_rms(row: ParityRow, predicted_snr_db: float | None) -> ParityRow:
     """The row, judged by its root mean square error where there is one."""
-    row = row.model_copy(update={"predicted_snr_db": e.predicted_snr_db})
+    row = row.model_copy(update={"predicted_snr_db": predicted_snr_db})
     if row.snr_db is None:  # no error at all, no signal, or no number
         return row
     relative = 10 ** (-row.snr_db / 20)
-    return row.model_copy(update={"relative": relative, "passed": relative <= e.tolerance})
+    return row.model_copy(update={"relative": relative, "passed": relative <= row.tolerance})
 
 
 def _case_rows(session: Session, artifact: str, e: Expectation) -> Iterator[ParityRow]:
@@ -332,7 +356,7 @@ _FEEDS: dict[str, Callable[[Session, Float32], Float32]] = {
 
 def _not_run(path: Path, why: str) -> ParityRow:
     return ParityRow(
-        backend="onnx" if path.suffix == ".onnx" else "native",
+        backend=SUFFIXES[path.suffix],
         artifact=path.name,
         case="all",
         max_abs=None,

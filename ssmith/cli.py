@@ -19,9 +19,14 @@ VERBS: tuple[tuple[Callable[..., None], tuple[str, ...]], ...] = (
     (cli_run.run, ("ssmith run digits", "ssmith run my.toml --set reduce.order=8 --seed 1")),
     (cli_run.train, ("ssmith train digits --set train.steps=500",)),
     (cli_run.freeze, ("ssmith freeze runs/digits-37e15f-s0",)),
+    (cli_run.qat, ("ssmith qat runs/digits-37e15f-s0",)),
     (
         cli_model.quantize,
-        ("ssmith quantize model.ssm --data digits", "ssmith quantize runs/digits-37e15f-s0"),
+        (
+            "ssmith quantize model.ssm --data digits",
+            "ssmith quantize model.ssm --data digits --sensitivity --loss-budget 0.03",
+            "ssmith quantize runs/digits-37e15f-s0",
+        ),
     ),
     (
         cli_model.export,

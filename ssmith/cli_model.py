@@ -23,16 +23,42 @@ def quantize(
     target: Annotated[
         Path | None, typer.Option("--out", help="New bundle; default NAME-quantized.ssm.")
     ] = None,
+    sensitivity: Annotated[
+        bool, typer.Option("--sensitivity", help="Also round each tensor alone and say what that costs.")
+    ] = False,
+    loss_budget: Annotated[
+        float | None,
+        typer.Option(help="Choose each product's precision so that the loss rises by at most this share."),
+    ] = None,
+    qat: Annotated[
+        int | None,
+        typer.Option("--qat", metavar="STEPS", help="First train so many steps with rounding. Needs --data."),
+    ] = None,
     as_json: JsonOption = False,
 ) -> None:
     """Make a bundle ready for int8: bundle → bundle with ranges. Says what int8 costs in accuracy."""
     if source.is_dir():
-        _refuse_for_runs(source, "quantize", {"--data": data, BITS: activation_bits, "--out": target})
+        given: dict[str, object] = {
+            "--data": data,
+            BITS: activation_bits,
+            "--out": target,
+            "--loss-budget": loss_budget,
+        }
+        _refuse_for_runs(source, "quantize", given | {"--qat": qat, "--sensitivity": sensitivity or None})
         do_stage(source, "quantize", as_json)
         return
     from ssmith import standalone
 
-    result = standalone.quantize_bundle(source, target, data=data, activation_bits=activation_bits or 16)
+    result = standalone.quantize_bundle(
+        source,
+        target,
+        data=data,
+        activation_bits=activation_bits or 16,
+        sensitivity=sensitivity,
+        loss_budget=loss_budget,
+        qat_steps=qat or 0,
+        quiet=as_json,
+    )
     show(result, as_json, title=f"quantize {source}")
 
 
@@ -42,7 +68,9 @@ def export(
     precision: Annotated[
         list[str] | None,
         typer.Option(
-            "--precision", help="float32 or int8; may be given twice. Default: both, int8 where possible."
+            "--precision",
+            help="float32, int8, int8-all, int8-dynamic, int8-weights, int4-weights or mixed; may be"
+            " repeated. Default: float32, and int8 where possible.",
         ),
     ] = None,
     activation_bits: BitsOption = None,

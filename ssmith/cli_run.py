@@ -58,6 +58,11 @@ def bench(run_folder: RunArgument, as_json: JsonOption = False) -> None:
     do_stage(run_folder, "bench", as_json)
 
 
+def qat(run_folder: RunArgument, as_json: JsonOption = False) -> None:
+    """Train on with int8 rounding, before freezing: → qat/model.ssm. Nothing without quantize.qat_steps."""
+    do_stage(run_folder, "qat", as_json)
+
+
 def report(run_folder: RunArgument, as_json: JsonOption = False) -> None:
     """Gather every stage's results: → report.html and report.json."""
     do_stage(run_folder, "report", as_json)

@@ -86,10 +86,10 @@ def _rounded_in(wanted: ExportSettings) -> Iterator[tuple[ArtifactPrecision, For
     """Each different rounding once: precision, a format that has it, activation bits of int8."""
     for precision in wanted.precisions:
         seen: set[int] = set()
-        for format in ("c99", "onnx", "executorch"):
-            if format not in wanted.formats or precision == "float32" or precision not in WRITES[format]:
+        for format in reversed(wanted.formats):  # C first: it tells what ONNX has in common with it
+            if precision == "float32" or precision not in WRITES[format]:
                 continue
-            bits: Bits = 8 if format == "executorch" else wanted.activation_bits
+            bits: Bits = wanted.activation_bits
             if precision == "int8" and bits in seen:
                 continue
             if seen and (precision, format) in _SAME:

@@ -22,10 +22,9 @@ Format = Literal["onnx", "executorch", "c99"]
 ArtifactPrecision = Literal[
     "float32", "float16", "int8", "int8-all", "int8-dynamic", "int8-weights", "int4-weights", "mixed"
 ]
-# What each format can be written in; docs/precisions.md says what they mean.
+# What each format can be written in; docs/recipe.md says what they mean.
 WRITES: dict[Format, tuple[ArtifactPrecision, ...]] = {
-    "onnx": get_args(ArtifactPrecision),
-    "executorch": ("float32", "int8", "int8-dynamic", "mixed"),
+    "onnx": ("float32", "int8", "int8-all", "int8-dynamic", "int8-weights", "int4-weights", "mixed"),
     "c99": ("float32", "int8"),
 }
 
@@ -218,15 +217,17 @@ class QuantizeSettings(_Settings):
 class ExportSettings(_Settings):
     """What is written into artifacts/."""
 
-    formats: tuple[Format, ...] = Field(default=("onnx", "executorch", "c99"), min_length=1)
+    formats: tuple[Literal["onnx", "c99"], ...] = Field(default=("onnx", "c99"), min_length=1)
     precisions: tuple[ArtifactPrecision, ...] = Field(default=("float32", "int8"), min_length=1)
-    activation_bits: Literal[8, 16] = 16  # of int8, whose weights have 8; ExecuTorch knows 8 only
+    activation_bits: Literal[8, 16] = 16  # of int8, whose weights have 8
     opset: Literal[18, 20] = 20
 
     @model_validator(mode="after")
     def _something_to_write(self) -> Self:
         for precision in self.precisions:
             able = [name for name, known in WRITES.items() if precision in known]
+            if not able:
+                raise ValueError(f"no format is written in {precision} yet; take it out of precisions")
             if not set(able) & set(self.formats):
                 raise ValueError(
                     f"{precision} is written as {' or '.join(able)}, so nothing would come of it; add one of"
@@ -239,12 +240,7 @@ class BenchSettings(_Settings):
     """How latency is measured on each target."""
 
     targets: tuple[Literal["host"], ...] = ("host",)
-    backends: tuple[Literal["native", "onnx", "executorch", "reference"], ...] = (
-        "native",
-        "onnx",
-        "executorch",
-        "reference",
-    )
+    backends: tuple[Literal["native", "onnx", "reference"], ...] = ("native", "onnx", "reference")
     steps: int = Field(default=10_000, ge=100)
     seconds: float = Field(default=5.0, gt=0)  # limit per backend
     paced_seconds: float = Field(default=2.0, gt=0)  # with a rate: length of the deadline run

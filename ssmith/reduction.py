@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, get_args
 
-from ssmith import stages
+from ssmith import lowering, stages
 from ssmith.bundle import Bundle
 from ssmith.errors import InputError, MissingToolError
 from ssmith.files import check_writable, write_atomic
@@ -129,12 +129,12 @@ def reduce_bundle(source: Path, target: Path | None, options: Options, *, quiet:
             f"{source} holds no SSM layer, and a reduction cuts nothing else; give another model"
         )
     recipe = None if options.data is None else Recipe.load(options.data)
-    torch_is_here = not stages.absent("torch", "lightning_fabric")
-    stages.need("train" if torch_is_here else "reduce", "scipy")
+    torch_is_here = not lowering.absent("torch", "lightning_fabric")
+    lowering.need("train" if torch_is_here else "reduce", "scipy")
     if not torch_is_here:
         _refuse_what_trains(options)
     if options.sweep:
-        stages.need("report", "matplotlib")
+        lowering.need("report", "matplotlib")
         target = target or source.with_name(f"{source.stem}-sweep.json")
         return _sweep(bundle, target, options, recipe, quiet)
     target = target or source.with_name(f"{source.stem}-reduced.ssm")

@@ -6,17 +6,17 @@ for the user. Rooms are imported inside: each extra is needed only by the stages
 
 from __future__ import annotations
 
-import importlib.util
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ssmith.bundle import Bundle
-from ssmith.errors import InputError, MissingToolError, SsmithError
+from ssmith.errors import MissingToolError, SsmithError
+from ssmith.lowering import lower, need, writable
 from ssmith.measurement import Measurement, write_measurements
-from ssmith.quantization import HeldOut, calibrated, check_integer, examine, facts_of, refusal
+from ssmith.quantization import HeldOut, calibrated, examine, facts_of, refusal
 from ssmith.quantization_data import wild_frames
-from ssmith.recipe import ExportSettings, Recipe, ReduceSettings
+from ssmith.recipe import Recipe, ReduceSettings
 from ssmith.run import Run
 
 if TYPE_CHECKING:
@@ -35,21 +35,6 @@ def tell(text: str, quiet: bool) -> None:
         from rich.console import Console
 
         Console(stderr=True, highlight=False).print(text)
-
-
-def need(extra: str, *modules: str) -> None:
-    """Refuse early when an optional part is missing.
-
-    Raises:
-        MissingToolError: names the package and how to install it.
-    """
-    if missing := absent(*modules):
-        raise MissingToolError(f"{missing[0]} is not installed; write pip install 'ssmith[{extra}]'")
-
-
-def absent(*modules: str) -> list[str]:
-    """Those of the packages that are not installed."""
-    return [module for module in modules if importlib.util.find_spec(module) is None]
 
 
 def train(run: Run, quiet: bool) -> tuple[list[Path], Facts]:
@@ -169,8 +154,8 @@ def quantize(run: Run, quiet: bool) -> tuple[list[Path], Facts]:
 def export(run: Run, quiet: bool) -> tuple[list[Path], Facts]:
     """Write every format and precision the recipe names."""
     bundle, settings = Bundle.read(run.bundle_path), run.recipe.export
-    plan, left_out = writable(bundle, settings)
-    files = lower(bundle, run.artifacts, plan)
+    pieces, left_out = writable(bundle, settings)
+    files = lower(bundle, run.artifacts, settings, pieces)
     sizes: Facts = {str(path.relative_to(run.artifacts)): path.stat().st_size for path in files}
     return files, sizes | left_out
 
@@ -213,58 +198,6 @@ def report(run: Run, quiet: bool) -> tuple[list[Path], Facts]:
     page, document = write_report(data, run.folder)
     summary = data.summary.model_dump(mode="json", exclude_none=True)
     return [page, document], {**summary, "report": str(page)}
-
-
-def writable(bundle: Bundle, wanted: ExportSettings) -> tuple[ExportSettings, Facts]:
-    """What can be written of what is wanted, and a note for the user about the rest.
-
-    Raises:
-        InputError: nothing can; MissingToolError where a package is what is missing.
-    """
-    formats, precisions, notes = list(wanted.formats), list(wanted.precisions), []
-    refusals: list[InputError] = []
-    if "onnx" in formats and "float32" in precisions:
-        try:
-            need("export", "onnx")
-        except MissingToolError as error:
-            formats.remove("onnx")
-            refusals.append(error)
-            notes.append(f"ONNX: {error}")
-    if "int8" in precisions and "c99" in formats:
-        try:
-            check_integer(bundle, wanted.activation_bits)
-        except InputError as error:
-            precisions.remove("int8")
-            refusals.append(error)
-            notes.append(f"int8: {error}")
-    if not formats or not precisions or (precisions == ["int8"] and "c99" not in formats):
-        raise refusals[-1]
-    possible = wanted.model_copy(update={"formats": tuple(formats), "precisions": tuple(precisions)})
-    return possible, {"not written": notes} if notes else {}
-
-
-def lower(bundle: Bundle, folder: Path, plan: ExportSettings) -> list[Path]:
-    """Write the artifacts of a bundle and their manifest, those of a variant into ``orderN/``.
-
-    ``prove`` checks them.
-
-    Raises:
-        InputError: the plan asks for what cannot be written; ``writable`` finds that out beforehand.
-    """
-    from ssmith.export import c99, onnx
-    from ssmith.export.manifest import write_manifest
-    from ssmith.runtime.artifacts import MANIFEST, variant_folder
-
-    below: list[Path] = []
-    for variant in bundle.variants:
-        below += lower(variant, variant_folder(folder, variant.order), plan)
-    files: list[Path] = []
-    if "onnx" in plan.formats and "float32" in plan.precisions:
-        files += onnx.lower(bundle, folder, opset=plan.opset)
-    if "c99" in plan.formats:
-        files += c99.lower(bundle, folder, plan.precisions, plan.activation_bits)
-    write_manifest(bundle, folder, files, activation_bits=plan.activation_bits)
-    return [*files, folder / MANIFEST, *below]
 
 
 def prove(folder: Path, bundle: Bundle) -> ParityReport:

@@ -11,11 +11,12 @@ from ssmith import stages
 from ssmith.bundle import Bundle
 from ssmith.errors import InputError
 from ssmith.files import check_writable, write_atomic
+from ssmith.lowering import lower, need, writable
 from ssmith.ops import Float32
 from ssmith.quantization import HeldOut, calibrated, check_integer, examine, facts_of
 from ssmith.quantization_data import wild_frames
 from ssmith.quantization_progress import show_progress
-from ssmith.recipe import ArtifactPrecision, ExportSettings, Recipe
+from ssmith.recipe import WRITES, ArtifactPrecision, ExportSettings, Recipe
 from ssmith.run import find_run
 
 Facts = dict[str, Any]
@@ -44,8 +45,8 @@ def export_bundle(
     wanted = _settings(precisions, activation_bits)
     if precisions and "int8" in precisions:
         check_integer(model, wanted.activation_bits)  # asked for, so no note in its place
-    plan, left_out = stages.writable(model, wanted)
-    files = stages.lower(model, folder, plan)
+    pieces, left_out = writable(model, wanted)
+    files = lower(model, folder, wanted, pieces)
     sizes: Facts = {str(path): path.stat().st_size for path in files}
     return sizes | left_out | stages.require_equal(stages.prove(folder, model))
 
@@ -130,7 +131,7 @@ def _prepared(
         shown: Sequence[Float32] = [case.input for case in model.golden()]
         ready, held_out = calibrated(model, shown), HeldOut(shown, "the golden inputs of the bundle")
     else:
-        stages.need("train", "scipy")
+        need("train", "scipy")
         from ssmith.train.model_data import load_for
 
         recipe, splits = load_for(model, recipe_of(data))
@@ -167,8 +168,9 @@ def _settings(precisions: Sequence[str] | None, activation_bits: int) -> ExportS
             f"--activation-bits {activation_bits}: int8 has activations of 16 bits (accurate) or 8 bits"
             " (fast); write one of them"
         )
-    if unknown := [name for name in precisions or () if name not in ("float32", "int8")]:
-        raise InputError(f"--precision {unknown[0]}: write float32 or int8")
+    known = WRITES["onnx"]
+    if unknown := [name for name in precisions or () if name not in known]:
+        raise InputError(f"--precision {unknown[0]}: write {', '.join(known[:-1])} or {known[-1]}")
     given = {"precisions": tuple(dict.fromkeys(precisions))} if precisions else {}
     return ExportSettings.model_validate({"activation_bits": activation_bits, **given})
 
@@ -190,7 +192,7 @@ def propose_recipe(data: Path, target: Path) -> list[str]:
     """
     if target.exists():
         raise InputError(f"{target} exists; give another --out so that it is not overwritten")
-    stages.need("train", "scipy")
+    need("train", "scipy")
     from ssmith.train.propose import propose
 
     text, assumptions = propose(data, target.parent)

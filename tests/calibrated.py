@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 
 from ssmith.bundle import Bundle
@@ -18,10 +20,10 @@ def calibrated(bundle: Bundle, count: int = 200, seed: int = 0) -> Bundle:
 def with_scales(bundle: Bundle, seed: int = 0, bits: int = 8, steps: int = 7) -> Bundle:
     """A calibrated model with scales for every product that no choice by ranges would have given."""
     rng = np.random.default_rng(seed)
-    scales = {}
+    scales: dict[str, Any] = {}
     for key, name in product_weights(bundle.meta.ops).items():
         weight = bundle.tensors[name]
-        parts = {
+        parts: dict[str, Any] = {
             "step": rng.uniform(0.01, 0.05, weight.shape[1]),
             "offset": rng.uniform(-0.3, 0.3, weight.shape[1]),
             "row": rng.uniform(0.8, 1.2, len(weight)) * max(float(np.abs(weight).max()), 1e-3) * 0.05 / 127,

@@ -11,8 +11,8 @@ import numpy as np
 import pytest
 
 from ssmith.compiler import find_compiler
+from ssmith.lowering import lower
 from ssmith.recipe import ExportSettings
-from ssmith.stages import lower
 from tests.bundles import random_bundle
 from tests.calibrated import calibrated
 from tests.fuzzing import damaged, repaired

@@ -17,6 +17,7 @@ from ssmith.export.onnx import lower
 from ssmith.runtime import oracle
 from ssmith.runtime.parity import ParityReport, compare, verify
 from tests.bundles import plain_run, random_bundle
+from tests.unsealed import save_unsealed
 
 WHERE = {"backend": "onnx", "artifact": "net.step.onnx", "case": "noise_0/whole"}
 
@@ -45,7 +46,7 @@ def short(monkeypatch):
 def save_edited(path, tmp_path, edit):
     model = onnx.load(path)
     edit(model.graph)
-    onnx.save(model, tmp_path / path.name)
+    save_unsealed(model, tmp_path / path.name)
     return tmp_path / path.name
 
 

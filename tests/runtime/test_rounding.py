@@ -62,7 +62,7 @@ def test_onnx_codes_are_those_of_onnx_runtime(u):
             assert np.abs(codes.astype(int) - int(zero) - own).max() <= 1  # a tie may go either way
 
 
-_SESSIONS = []
+_SESSIONS: list[object] = []
 
 
 def _dynamic_quantize_linear():

@@ -105,7 +105,8 @@ def test_a_run_tells_what_int8_costs(finished):
     assert {"digits_int8.c", "digits_int8.ssmc"} < {row["artifact"] for row in rows}
     measured = json.loads((finished / "measurements.json").read_text())["measurements"]
     assert {(row["backend"], row["precision"]) for row in measured} == {
-        ("native", "float32"), ("native", "int8"), ("onnx", "float32"), ("reference", "float64")
+        ("native", "float32"), ("native", "int8"), ("onnx", "float32"), ("onnx", "int8"),
+        ("reference", "float64"),
     }  # fmt: skip
 
 
@@ -181,7 +182,7 @@ def test_mistakes(arguments, words, tmp_path):
 
 def test_mistakes_about_precisions(finished, tmp_path):
     bundle, out = str(finished / "digits.ssm"), ["--out", str(tmp_path / "artifacts")]
-    refused(ssmith("export", bundle, "--precision", "int4", *out), "write float32 or int8")
+    refused(ssmith("export", bundle, "--precision", "int4", *out), "write float32, int8, int8-all")
     refused(ssmith("export", bundle, "--activation-bits", "12", *out), "16 bits", "8 bits")
     refused(ssmith("quantize", bundle, "--out", str(tmp_path / "x.bin")), "end it in .ssm")
     refused(ssmith("quantize", bundle, "--data", "flexjoint", "--out", str(tmp_path / "x.ssm")), "inputs")

@@ -39,7 +39,7 @@ def test_shipped_recipes_load(name):
         ("train.learning_rate=0", "greater than 0"),
         ("train.learning_rate=nan", "train.learning_rate"),
         ('export={formats = ["c99"], precisions = ["int8-all"]}', "int8-all is written as onnx, so nothing"),
-        ('export={formats = ["c99"], precisions = ["mixed"]}', "written as onnx or executorch"),
+        ('export={formats = ["c99"], precisions = ["mixed"]}', "mixed is written as onnx"),
         ("export.precisions=[]", "at least 1 item"),
         ("export.activation_bits=12", "8 or 16"),
         ("seed", "key=value"),

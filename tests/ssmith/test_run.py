@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 
 from ssmith.errors import InputError
+from ssmith.lowering import lower
 from ssmith.recipe import ExportSettings, Recipe
 from ssmith.run import find_run, open_run
-from ssmith.stages import lower
 from tests.bundles import random_bundle
 
 FLOAT = ExportSettings(formats=("c99",), precisions=("float32",))

@@ -10,7 +10,7 @@ import subprocess
 import numpy as np
 import pytest
 
-from ssmith import stages
+from ssmith import lowering, stages
 from ssmith.compiler import find_compiler
 from ssmith.errors import InputError, MissingToolError
 from ssmith.export import c99
@@ -39,7 +39,7 @@ def folder(bundle, tmp_path_factory):
     """A run's artifact folder, the bundle beside it."""
     place = tmp_path_factory.mktemp("run")
     bundle.write(place / "net.ssm")
-    stages.lower(bundle, place / "artifacts", FLOAT)
+    lowering.lower(bundle, place / "artifacts", FLOAT)
     return place / "artifacts"
 
 
@@ -61,7 +61,7 @@ def test_every_order_is_written_with_its_own_manifest_and_names(bundle, folder):
 
 
 def test_what_is_returned_is_what_lies_there(bundle, tmp_path):
-    files = stages.lower(bundle, tmp_path, ExportSettings(formats=("c99",), precisions=("float32",)))
+    files = lowering.lower(bundle, tmp_path, ExportSettings(formats=("c99",), precisions=("float32",)))
     assert sorted(files) == sorted(path for path in tmp_path.rglob("*") if path.is_file())
 
 
@@ -102,7 +102,7 @@ def test_a_stale_variant_is_refused(bundle, folder, tmp_path, short):
     shutil.copytree(folder, tmp_path / "artifacts")
     other = random_bundle(np.random.default_rng(9), orders=(6, 4), golden_frames=(30,))
     other = other.with_variants([kept_modes(other, 3)])
-    stages.lower(
+    lowering.lower(
         other.variant(3), tmp_path / "artifacts" / "order3", FLOAT.model_copy(update={"formats": ("c99",)})
     )
     with pytest.raises(InputError, match="another model"):
@@ -164,36 +164,36 @@ def without_onnx(monkeypatch):
 
 
 def test_without_onnx_the_c_files_are_written_and_the_user_is_told(bundle, monkeypatch):
-    assert stages.writable(bundle, FLOAT) == (FLOAT, {})
+    assert lowering.writable(bundle, FLOAT) == ([("onnx", "float32"), ("c99", "float32")], {})
     without_onnx(monkeypatch)
-    plan, note = stages.writable(bundle, FLOAT)
-    assert plan.formats == ("c99",)
+    pieces, note = lowering.writable(bundle, FLOAT)
+    assert pieces == [("c99", "float32")]
     assert "ssmith[export]" in note["not written"][0]
     only_c = FLOAT.model_copy(update={"formats": ("c99",)})
-    assert stages.writable(bundle, only_c) == (only_c, {})
+    assert lowering.writable(bundle, only_c) == ([("c99", "float32")], {})
     with pytest.raises(MissingToolError, match=r"ssmith\[export\]"):
-        stages.writable(bundle, FLOAT.model_copy(update={"formats": ("onnx",)}))
+        lowering.writable(bundle, FLOAT.model_copy(update={"formats": ("onnx",)}))
 
 
 def test_without_ranges_float32_is_written_and_the_user_is_told(bundle):
-    plan, note = stages.writable(bundle, BOTH)
-    assert (plan.formats, plan.precisions) == (("onnx", "c99"), ("float32",))
+    pieces, note = lowering.writable(bundle, BOTH)
+    assert pieces == [("onnx", "float32"), ("c99", "float32")]
     assert "int8" in note["not written"][0] and "ssmith quantize" in note["not written"][0]
     with pytest.raises(InputError, match="ssmith quantize"):
-        stages.writable(bundle, BOTH.model_copy(update={"precisions": ("int8",)}))
+        lowering.writable(bundle, BOTH.model_copy(update={"precisions": ("int8",)}))
 
 
 def test_nothing_at_all_to_write_is_refused(bundle, monkeypatch):
     without_onnx(monkeypatch)
     with pytest.raises(InputError):
-        stages.writable(bundle, ExportSettings(formats=("onnx",)))
+        lowering.writable(bundle, ExportSettings(formats=("onnx",)))
 
 
 @needs_compiler
 def test_both_precisions_are_written_proved_and_opened(bundle, tmp_path, short):
     ready = calibrate(bundle, [case.input for case in bundle.golden()])
-    assert stages.writable(ready, BOTH) == (BOTH, {})
-    files = stages.lower(ready, tmp_path, BOTH)
+    assert lowering.writable(ready, BOTH) == (lowering.wanted_pieces(BOTH), {})
+    files = lowering.lower(ready, tmp_path, BOTH)
     assert sorted(files) == sorted(path for path in tmp_path.rglob("*") if path.is_file())
     report = stages.prove(tmp_path, ready)
     assert report.passed, [row for row in report.rows if not row.passed]

@@ -13,7 +13,8 @@ from ssmith.train.fake_quant import FakeProduct, straight_through
 def some(seed, bits=8, rows=3, columns=5) -> TrainedScales:
     rng = np.random.default_rng(seed)
     parts = (rng.uniform(0.02, 0.1, columns), rng.uniform(-1, 1, columns), rng.uniform(0.5, 2, rows) / 1e3)
-    return TrainedScales(*(part.astype(np.float32).astype(float) for part in parts), bits)
+    step, offset, row = (part.astype(np.float32).astype(float) for part in parts)
+    return TrainedScales(step, offset, row, bits)
 
 
 @given(st.integers(0, 2**32 - 1), st.sampled_from([8, 16]))

@@ -1,6 +1,7 @@
 """Training with rounding computes what integers compute, and never ends worse than rounding alone."""
 
 import functools
+from typing import Any
 
 import numpy as np
 import pytest
@@ -42,13 +43,13 @@ def decibels(signal, error) -> float:
     return 10 * np.log10((signal**2).sum() / (error**2).sum())
 
 
-def integers_of(bundle: Bundle, bits: int, block):
+def integers_of(bundle: Bundle, bits: Any, block):
     model = lower_integer(bundle, bits)
     return model.decode(run_integer(model, model.encode(block))[0]).astype(np.float64)
 
 
 @torch.no_grad()
-def rounded_outputs(bundle: Bundle, bits: int, block):
+def rounded_outputs(bundle: Bundle, bits: Any, block):
     network = rounded_from(bundle, bits).double()
     return network(torch.tensor(block).double()[None])[0].numpy()
 
