@@ -31,7 +31,6 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from ssmith.export.executorch_program import Lowered
-    from ssmith.runtime.parity import ParityRow
 
 Form = Literal["step", "stream", "sequence", "portable"]
 PRECISIONS: tuple[ArtifactPrecision, ...] = ("float32", "int8", "int8-dynamic", "mixed")
@@ -129,20 +128,6 @@ def to_program(bundle: Bundle, form: Form, precision: ArtifactPrecision = "float
         example = [torch.zeros(1, 5, inputs), *states]
         return lowered(module, example, metadata, dynamic_shapes=free, plan_outputs=True)
     return lowered(Step(network), [frame, *states], metadata, delegate=form == "step")
-
-
-def check(bundle: Bundle, folder: Path) -> list[ParityRow]:
-    """Run the written programs against the float64 reference and the golden vectors.
-
-    Raises:
-        InputError: a file is missing, damaged or made from another model.
-        MissingToolError: executorch is not installed.
-    """
-    from ssmith.runtime.parity import check_file
-
-    stems = {artifact_stem(bundle.name, precision) for precision in PRECISIONS}
-    paths = sorted(path for path in folder.glob("*.pte") if path.name.partition(".")[0] in stems)
-    return [row for path in paths for row in check_file(bundle, path)]
 
 
 def _metadata(bundle: Bundle, form: Form, precision: ArtifactPrecision) -> str:

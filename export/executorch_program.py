@@ -101,6 +101,7 @@ def lowered(
                     alloc_graph_input=False, alloc_graph_output=plan_outputs
                 ),
                 emit_mutable_buffer_names=True,
+                segment_alignment=16,  # what XNNPACK asks for; 128 would pad every constant
             )
         )
     return Lowered(manager, delegates, outside)
