@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, TypeVar
@@ -30,6 +31,7 @@ from ssmith.report_data import (
     Summary,
     TrainingRow,
 )
+from ssmith.report_precisions import Qat, Sensitivity, WrittenFile, precision_costs
 
 T = TypeVar("T")
 
@@ -39,11 +41,13 @@ _WHERE: dict[Section, tuple[str, ...]] = {
     "spectra": ("train/spectra.json", "spectra.json"),
     "comparison": ("compare.json",),
     "quantization": ("quantization.json",),
+    "sensitivity": ("sensitivity.json",),
+    "qat": ("qat/result.json",),
     "artifacts": ("artifacts/manifest.json", "manifest.json"),
     "parity": ("parity.json",),
     "measurements": ("measurements.json",),
 }
-_VERB: dict[Section, str] = {  # spectra are looked at by one schedule only, so their absence is no news
+_VERB: dict[Section, str] = {  # what only some recipes ask for is not here: its absence is no news
     "training": "ssmith train",
     "cuts": "ssmith train",
     "comparison": "ssmith run",
@@ -59,8 +63,9 @@ def build_report(run_folder: Path) -> ReportData:
 
     Args:
         run_folder: holds any of ``train/metrics.jsonl``, ``train/cuts.json``, ``compare.json``,
-            ``quantization.json``, ``artifacts/manifest.json``, ``parity.json``,
-            ``measurements.json``, ``recipe.json`` and the bundle, whose provenance is shown.
+            ``quantization.json``, ``sensitivity.json``, ``qat/result.json``,
+            ``artifacts/manifest.json``, ``parity.json``, ``measurements.json``, ``recipe.json`` and the
+            bundle, whose provenance is shown.
 
     Raises:
         InputError: ``run_folder`` is not a folder.
@@ -100,6 +105,10 @@ def build_report(run_folder: Path) -> ReportData:
         guarantees=_guarantees([*(cuts or []), *(cut for row in rows for cut in row.cuts)]),
         comparison=comparison,
         quantization=quantization,
+        precisions=precision_costs(_written(artifacts or [], parity or []), quantization, measurements or []),
+        precision_plan=dict(_exported(bundles, manifest).meta.plan or {}) if bundles else {},
+        sensitivity=_of_these(part("sensitivity", Sensitivity), bundles, problems),
+        qat=part("qat", Qat),
         artifacts=artifacts,
         parity=parity,
         measurements=measurements,
@@ -194,10 +203,40 @@ def _json_or_empty(folder: Path, names: tuple[str, ...]) -> dict[str, Any]:
     return {}
 
 
+def _exported(bundles: dict[str, Bundle], manifest: dict[str, Any]) -> Bundle:
+    """The bundle that the artifacts were made from, else the last one."""
+    sha = manifest.get("bundle_sha256")
+    return ([b for b in bundles.values() if b.sha256 == sha] or list(bundles.values()))[-1]
+
+
+def _of_these(
+    found: Sensitivity | None, bundles: dict[str, Bundle], problems: dict[Section, str]
+) -> Sensitivity | None:
+    """What is known of the sensitivity of one of these bundles; of another model it would mislead."""
+    known = {bundle.sha256 for bundle in bundles.values()}
+    if found is None or found.bundle_sha256 in known | {""}:
+        return found
+    problems["sensitivity"] = (
+        "out of date: sensitivity.json is of another model; `ssmith quantize --sensitivity` writes it anew"
+    )
+    return None
+
+
+def _written(artifacts: list[ArtifactRow], parity: list[ParityRow]) -> list[WrittenFile]:
+    """Files with the error that ``verify`` found in them on recorded validation sequences."""
+    found: dict[str, float] = {}
+    for row in parity:
+        if row.snr_db is not None and re.fullmatch(r"validation\w*/noise", row.case):
+            found[row.artifact] = min(row.snr_db, found.get(row.artifact, row.snr_db))
+    return [
+        WrittenFile(f.path, f.kind, f.precision, f.activation_bits, f.bytes, found.get(f.path))
+        for f in artifacts
+    ]
+
+
 def _provenance(bundles: dict[str, Bundle], manifest: dict[str, Any]) -> dict[str, str]:
     sha = manifest.get("bundle_sha256")
-    exported = [b for b in bundles.values() if b.sha256 == sha] or list(bundles.values())
-    found = exported[-1].meta.provenance if exported else {}
+    found = _exported(bundles, manifest).meta.provenance if bundles else {}
     return found | ({"bundle_sha256": str(sha)} if sha else {})
 
 

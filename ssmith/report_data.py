@@ -13,9 +13,19 @@ from pydantic import AliasChoices, BaseModel, Field
 from ssmith.measurement import Measurement
 from ssmith.quantization import Quantization
 from ssmith.report_cuts import RECORD, BundleRow, CutRow, ReductionPlan, SpectrumRow
+from ssmith.report_precisions import PrecisionCost, Qat, Sensitivity
 
 Section = Literal[
-    "training", "cuts", "spectra", "comparison", "quantization", "artifacts", "parity", "measurements"
+    "training",
+    "cuts",
+    "spectra",
+    "comparison",
+    "quantization",
+    "sensitivity",
+    "qat",
+    "artifacts",
+    "parity",
+    "measurements",
 ]
 
 
@@ -136,6 +146,10 @@ class ReportData(_Record):
     guarantees: dict[str, str] = {}
     comparison: Comparison | None = None
     quantization: Quantization | None = None
+    precisions: list[PrecisionCost] = []
+    precision_plan: dict[str, str] = {}
+    sensitivity: Sensitivity | None = None
+    qat: Qat | None = None
     artifacts: list[ArtifactRow] | None = None
     parity: list[ParityRow] | None = None
     measurements: list[Measurement] | None = None

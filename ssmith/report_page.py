@@ -12,6 +12,8 @@ from ssmith import report_plots as plots
 from ssmith.measurement import Measurement
 from ssmith.report_data import ParityRow, ReportData
 from ssmith.report_int8 import integers, vector_text
+from ssmith.report_precision_plot import precision_plot
+from ssmith.report_precision_words import metric_of, precisions
 from ssmith.report_reduction import reductions
 from ssmith.report_words import (
     CRITERIA,
@@ -64,6 +66,7 @@ def render(data: ReportData) -> str:
         gain=_gain(data),
         unmeasured=_unmeasured(data),
         integers=integers(data),
+        precisions=precisions(data),
         own_files=own,
         engine_files=shared,
         engine_paths=[file.path for file in shared],
@@ -97,6 +100,8 @@ def _plots(data: ReportData) -> dict[str, str]:
     timings = [(m.label, m.timing) for m in data.measurements or [] if m.timing]
     if timings:
         drawn["latency"] = plots.latency_plot(timings)
+    if (figure := precision_plot(data.precisions, metric_of(data))) is not None:
+        drawn["precisions"] = figure
     return drawn
 
 
@@ -190,9 +195,9 @@ def _notes(measurements: list[Measurement]) -> list[tuple[str, str]]:
 
 def _unmeasured(data: ReportData) -> list[str]:
     """Backends, by precision, that an exported file is for and that have no measurement."""
-    opened_by = {"onnx-step": "onnx", "c-source": "native", "ssmc": "native"}
+    opened_by = {"onnx-step": "onnx", "c-source": "native", "ssmc": "native", "pte-step": "executorch"}
     wanted = {
-        opened_by[file.kind] + (" int8" if file.precision == "int8" else "")
+        opened_by[file.kind] + ("" if file.precision == "float32" else f" {file.precision}")
         for file in data.artifacts or []
         if file.kind in opened_by
     }

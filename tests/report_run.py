@@ -9,9 +9,13 @@ from typing import Any
 
 import numpy as np
 
+from ssmith.bundle import Bundle
 from ssmith.devices.timing import summarise, summarise_deadlines
+from ssmith.export.manifest import precision_of
 from ssmith.measurement import Measurement, write_measurements
+from ssmith.quant import product_weights
 from tests.bundles import random_bundle
+from tests.calibrated import calibrated
 
 LAYERS, WINDOW, FULL, SMALL = 2, (900, 1800), 64, 12
 
@@ -27,9 +31,12 @@ def write_run(folder: Path, *, period_s: float | None = None, seed: int = 0, att
     _write(folder / "train" / "cuts.json", cuts)
     _write(folder / "compare.json", _comparison(period_s is None))
     _write(folder / "quantization.json", _quantization(period_s is None))
+    _write(folder / "sensitivity.json", _sensitivity(period_s is None))
+    _write(folder / "qat" / "result.json", qat(period_s is None))
     _write(folder / "artifacts" / "manifest.json", _manifest())
     _write(folder / "parity.json", {"rows": _parity()})
-    random_bundle(rng, name="digits").write(folder / "digits.ssm")
+    bundle = calibrated(random_bundle(rng, name="digits"))
+    _with_plan(bundle).write(folder / "digits.ssm")
     _write(folder / "recipe.json", _recipe(attempts))
     write_measurements(folder / "measurements.json", measurements(rng, period_s))
     return folder
@@ -158,7 +165,7 @@ def _quantization(classification: bool) -> dict[str, Any]:
     exact, integer = (0.9702, 0.9695) if classification else (0.437, 0.438)
     saturated = {"input": 0, "encoder": 0, "block0.ssm": 3, "block0.ssm.state": 11, "head": 0}
     return {
-        "version": 1,
+        "version": 2,
         "bundle_sha256": hashlib.sha256(b"bundle").hexdigest(),
         "activation_bits": 16,
         "measured_on": "validation sequences of digits",
@@ -172,6 +179,79 @@ def _quantization(classification: bool) -> dict[str, Any]:
         "saturation": [
             {"vector": name, "codes": 403_456, "saturated": count} for name, count in saturated.items()
         ],
+        "precisions": [
+            {
+                "precision": precision,
+                "format": format,
+                "activation_bits": bits,
+                "weight_bytes": weights,
+                "weight_bytes_float": 34_000,
+                "simulated": snr is not None,
+                "snr_db": snr,
+                "metric": "accuracy" if classification else "nrmse",
+                "metric_float": exact,
+                "metric_rounded": None if snr is None else exact + (change if classification else -change),
+            }
+            for precision, format, bits, weights, snr, change in _PRECISIONS
+        ],
+    }
+
+
+_PRECISIONS = (
+    ("int8", "c99", 16, 9_300, 47.4, -0.0007),
+    ("int8", "executorch", 8, 9_300, 32.1, -0.002),
+    ("int8-all", "onnx", 8, 9_300, None, 0.0),
+    ("int8-dynamic", "executorch", 8, 9_300, 31.2, -0.001),
+    ("int8-dynamic", "onnx", 8, 9_300, 31.3, -0.001),
+    ("int4-weights", "onnx", 32, 6_100, 17.9, -0.041),
+    ("mixed", "executorch", 8, 9_900, 34.0, 0.0005),
+    ("mixed", "onnx", 8, 9_300, 33.5, 0.0),
+)
+
+
+def _with_plan(bundle: Bundle) -> Bundle:
+    """Every product in int8, the first with 16-bit activations."""
+    keys = list(product_weights(bundle.meta.ops))
+    plan = {key: "int8-a8" if i else "int8-a16" for i, key in enumerate(keys)}
+    meta = bundle.meta.model_copy(update={"plan": plan})
+    return Bundle(meta, bundle.tensors)
+
+
+def _sensitivity(classification: bool) -> dict[str, Any]:
+    """Six tensors, each in two numbers of bits; the last diverges."""
+    parts = ("activations", "weights", "poles", "state", "activations", "weights")
+    rows = [
+        {
+            "tensor": f"block{i // 2}.ssm" + ("" if part in ("poles", "state") else ".B"),
+            "part": part,
+            "bits": bits,
+            "values": 16 * (i + 1),
+            "snr_db": 60.0 - 3 * i - (16 - bits),
+            "loss": 0.1,
+            "rise": 0.02 / (i + 1) / bits,
+            "metric": 0.9702 if classification else 0.437,
+        }
+        for i, part in enumerate(parts)
+        for bits in (8, 16)
+    ]
+    rows[-1] |= {"snr_db": None, "loss": None, "rise": None, "metric": None}
+    name = "197 validation sequences of digits"
+    return {"version": 1, "bundle_sha256": "", "measured_on": name, "rows": rows}
+
+
+def qat(classification: bool, *, helped: bool = True, steps: int = 120) -> dict[str, Any]:
+    """``qat/result.json``; int8 lost a little and got it back."""
+    scores = (0.9648, 0.9594, 0.9655, 0.9642) if classification else (0.421, 0.436, 0.424, 0.422)
+    names = ("float_before", "rounded_before", "float_after", "rounded_after")
+    return {
+        "helped": helped,
+        "activation_bits": 8,
+        "steps": steps,
+        "best_step": 90 if helped else 0,
+        **{
+            name: {"loss": 0.1 + 0.01 * i, "metric": m}
+            for i, (name, m) in enumerate(zip(names, scores, strict=True))
+        },
     }
 
 
@@ -184,13 +264,22 @@ def _manifest() -> dict[str, Any]:
         "digits.ssmc": ("ssmc", 37_952),
         "digits_int8.c": ("c-source", 31_210),
         "digits_int8.ssmc": ("ssmc", 11_344),
+        "digits_int8.step.onnx": ("onnx-step", 17_904),
+        "digits_int8_all.step.onnx": ("onnx-step", 24_310),
+        "digits_int8_dynamic.step.onnx": ("onnx-step", 16_500),
+        "digits_int4_weights.step.onnx": ("onnx-step", 12_204),
+        "digits_mixed.step.onnx": ("onnx-step", 17_102),
+        "digits.step.pte": ("pte-step", 48_464),
+        "digits_int8.step.pte": ("pte-step", 19_820),
+        "digits_int8_dynamic.step.pte": ("pte-step", 18_604),
+        "digits_mixed.step.pte": ("pte-step", 20_448),
     }
     files = [
         {
             "path": path,
             "kind": kind,
-            "precision": "int8" if "int8" in path else "float32",
-            "activation_bits": 16 if "int8" in path else None,
+            "precision": precision_of(Path(path), "digits"),
+            "activation_bits": {"digits_int8": 8 if ".pte" in path else 16}.get(path.split(".")[0]),
             "bytes": size,
             "sha256": hashlib.sha256(path.encode()).hexdigest(),
             "how": "built from the bundle's op list",
@@ -232,6 +321,8 @@ def _parity() -> list[dict[str, Any]]:
     rows.append(integer | {"case": "noise/bits"})
     noise = {"max_abs": 0.09, "relative": 4.6e-3, "tolerance": 7.2e-3}
     rows.append(integer | noise | {"case": "noise/noise", "snr_db": 46.8, "predicted_snr_db": 48.9})
+    rows.append(integer | noise | {"artifact": "digits_int8_all.step.onnx", "backend": "onnx"})
+    rows[-1] |= {"case": "validation_0/noise", "snr_db": 21.7}
     rows.append(rows[5] | {"backend": "executorch", "passed": False, "reason": "not run: not installed"})
     return rows
 
