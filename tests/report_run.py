@@ -220,7 +220,7 @@ def _with_plan(bundle: Bundle) -> Bundle:
 def _sensitivity(classification: bool) -> dict[str, Any]:
     """Six tensors, each in two numbers of bits; the last diverges."""
     parts = ("activations", "weights", "poles", "state", "activations", "weights")
-    rows = [
+    rows: list[dict[str, Any]] = [
         {
             "tensor": f"block{i // 2}.ssm" + ("" if part in ("poles", "state") else ".B"),
             "part": part,

@@ -53,7 +53,7 @@ def test_a_row_a_format_and_precision_with_what_each_stage_knows(run):
     for cost in costs.values():
         assert cost.file_bytes == sizes[cost.file]
         assert cost.file_ratio == cost.file_bytes / costs[cost.format, "float32"].file_bytes
-    assert costs["c99", "int8"].step_p50_us == measured["native", "int8"].timing.p50_us  # type: ignore[union-attr]
+    assert costs["c99", "int8"].step_p50_us == measured["native", "int8"].timing.p50_us
     assert costs["onnx", "int8"].step_p50_us is None
     assert costs["executorch", "int8"].weight_ratio == 9_300 / 34_000
 
@@ -192,7 +192,7 @@ def test_the_fastest_may_be_any_precision(tmp_path):
     mixed = [m.model_copy(update=changes) for m in found if m.precision == "int8"]
     write_measurements(run / "measurements.json", mixed)
     assert "One step, onnx mixed" in words(run)
-    assert by_name(run)["onnx", "mixed"].step_p50_us == mixed[0].timing.p50_us  # type: ignore[union-attr]
+    assert by_name(run)["onnx", "mixed"].step_p50_us == mixed[0].timing.p50_us
 
 
 def test_the_figure_without_a_metric_shows_the_error(run):
