@@ -32,9 +32,11 @@ def show(facts: dict[str, Any], as_json: bool, *, title: str) -> None:
             table.add_row(escape(label) if i == 0 else "", escape(_text(row)))
     OUT.print(table)
     for key, rows in alike.items():
-        columns = Table(*(name.replace("_", " ") for name in rows[0]), title=key, title_justify="left")
+        columns = Table(title=key, title_justify="left", box=None, padding=(0, 2, 0, 0))
+        for name in rows[0]:
+            columns.add_column(name.replace("_", " "), overflow="fold")
         for row in rows:
-            columns.add_row(*(escape(_text(cell)) for cell in row.values()))
+            columns.add_row(*(escape(_cell(cell)) for cell in row.values()))
         OUT.print(columns)
 
 
@@ -42,6 +44,11 @@ def _alike(value: Any) -> list[dict[str, Any]]:
     """Several rows that have the same columns; else nothing."""
     rows = value if isinstance(value, list) and all(isinstance(row, dict) for row in value) else []
     return rows if len(rows) > 1 and len({tuple(row) for row in rows}) == 1 else []
+
+
+def _cell(value: Any) -> str:
+    """As ``_text``, but short: eighty characters have to hold a row."""
+    return "–" if value is None else f"{value:.3g}" if isinstance(value, float) else _text(value)
 
 
 def _text(value: Any) -> str:

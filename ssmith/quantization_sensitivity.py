@@ -7,7 +7,7 @@ loop adds up over the length of the memory.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
@@ -92,6 +92,16 @@ def sensitivity(
         if on_progress is not None:
             on_progress(i + 1, len(cases))
     return sorted(rows, key=lambda row: (-row.rise, _noise(row), row.tensor, row.part, row.bits))
+
+
+def document(bundle: Bundle, held_out: HeldOut, rows: Sequence[SensitivityRow]) -> dict[str, Any]:
+    """What ``sensitivity.json`` holds: whose tensors these are, and on what they were tried."""
+    return {
+        "version": 1,
+        "bundle_sha256": bundle.sha256,
+        "measured_on": f"{len(held_out.inputs)} {held_out.name}",
+        "rows": [row.document() for row in rows],
+    }
 
 
 def table(rows: list[SensitivityRow]) -> dict[str, str]:
