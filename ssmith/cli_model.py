@@ -44,8 +44,15 @@ def quantize(
             "--out": target,
             "--loss-budget": loss_budget,
         }
-        _refuse_for_runs(source, "quantize", given | {"--qat": qat, "--sensitivity": sensitivity or None})
-        do_stage(source, "quantize", as_json)
+        _refuse_for_runs(source, "quantize", given | {"--qat": qat})
+        if not sensitivity:
+            do_stage(source, "quantize", as_json)
+            return
+        from ssmith import pipeline
+        from ssmith.run import find_run
+
+        alone = pipeline.measure_sensitivity(find_run(source), quiet=as_json)
+        show(alone, as_json, title="quantize")
         return
     from ssmith import standalone
 
@@ -125,5 +132,5 @@ def _refuse_for_runs(folder: Path, verb: str, options: dict[str, object]) -> Non
     if given:
         raise InputError(
             f"{folder} is a run, which does what its recipe says, so {given[0]} would change nothing: set"
-            f" [export] in the recipe, or {verb} the run's bundle {folder / 'NAME.ssm'}"
+            f" [export] or [quantize] in the recipe, or {verb} the run's bundle {folder / 'NAME.ssm'}"
         )

@@ -45,6 +45,7 @@ RESULTS = (
     "compare.json",
     "qat/result.json",
     "quantization.json",
+    "sensitivity.json",
     "artifacts/manifest.json",
     "parity.json",
     "measurements.json",
@@ -54,7 +55,7 @@ STAGES = (
     Stage("compare", stages.compare, (*TRAINED, "compare"), ("train/result.json",)),
     Stage("qat", stages.qat, (*TRAINED, "name", "quantize", "export"), CHECKPOINT),
     Stage("freeze", stages.freeze, (*TRAINED, "name", "quantize", "export"), CHECKPOINT, ("qat/model.ssm",)),
-    Stage("quantize", stages.quantize, (*TRAINED, "export"), ("{name}.ssm",)),
+    Stage("quantize", stages.quantize, (*TRAINED, "quantize", "export"), ("{name}.ssm",)),
     Stage("export", stages.export, ("export",), ("{name}.ssm",)),
     Stage("verify", stages.verify, (), ("{name}.ssm", "artifacts/manifest.json")),
     Stage("bench", stages.bench, ("bench",), ("{name}.ssm", "artifacts/manifest.json")),
@@ -100,6 +101,17 @@ def run_stage(run: Run, name: str, *, quiet: bool) -> Facts:
         run.write_json(f"stages/{name}.facts.json", facts)
         mark_done(run, name, key, [*outputs, facts_path], time.monotonic() - begin)
     return facts
+
+
+def measure_sensitivity(run: Run, *, quiet: bool) -> Facts:
+    """The stage quantize, and then each tensor rounded alone whatever the recipe says: → sensitivity.json.
+
+    Raises:
+        InputError: as ``run_stage``, or the bundle has no int8 form.
+    """
+    facts = run_stage(run, "quantize", quiet=quiet)
+    with locked(run):
+        return facts | {"sensitivity": stages.sensitivity(run, quiet)[1]}
 
 
 def _require(run: Run, stage: Stage, inputs: list[Path]) -> None:

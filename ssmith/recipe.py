@@ -212,6 +212,7 @@ class QuantizeSettings(_Settings):
     )  # no steps where rounding raises the loss by less; -1: always
     learning_rate_factor: float = Field(default=0.3, gt=0, le=10)  # of train.learning_rate, in those steps
     loss_budget: float = Field(default=0.03, gt=0, le=10)  # mixed: relative rise of the validation loss
+    sensitivity: bool = False  # also round each tensor alone and report what that costs
 
 
 class ExportSettings(_Settings):

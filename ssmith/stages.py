@@ -148,7 +148,23 @@ def quantize(run: Run, quiet: bool) -> tuple[list[Path], Facts]:
             found = refusal(bundle, settings.activation_bits, "the recipe asks for no int8")
         rows = precision_rows(bundle, held_out, settings)
         found = found.model_copy(update={"precisions": rows})
-    return [run.write_json("quantization.json", found.model_dump(mode="json"))], facts_of(found)
+    outputs = [run.write_json("quantization.json", found.model_dump(mode="json"))]
+    if run.recipe.quantize.sensitivity:
+        outputs.append(sensitivity(run, quiet)[0])
+    return outputs, facts_of(found)
+
+
+def sensitivity(run: Run, quiet: bool) -> tuple[Path, list[Facts]]:
+    """Round each tensor of a run's bundle alone, on validation sequences: sensitivity.json, and its rows."""
+    from ssmith.quantization_progress import show_progress
+    from ssmith.quantization_sensitivity import document
+    from ssmith.quantization_sensitivity import sensitivity as tensor_sensitivity
+
+    bundle, held_out = Bundle.read(run.bundle_path), HeldOut.of(run.recipe, _splits(run.recipe))
+    with show_progress("  sensitivity", quiet=quiet) as tried:
+        rows = tensor_sensitivity(bundle, held_out, on_progress=tried)
+    path = run.write_json("sensitivity.json", document(bundle, held_out, rows))
+    return path, [row.document() for row in rows]
 
 
 def export(run: Run, quiet: bool) -> tuple[list[Path], Facts]:
