@@ -101,6 +101,28 @@ class OnnxBackend:
         self._now = 1 - self._now
         return y.reshape(y.shape[1:])
 
+    def streams(self, blocks: Float32) -> Float32:
+        """Feed several streams at once, each from a fresh start: (batch, T, U) → (batch, T, Y).
+
+        The backend's own stream stays where it is.
+        """
+        batch, frames, _ = blocks.shape
+        sets = [
+            {name: np.zeros((batch, *value.shape[1:]), np.float32) for name, value in own.items()}
+            for own in self._states
+        ]
+        y = np.empty((batch, frames, self.outputs), np.float32)
+        if self._sequence is not None:
+            self._sequence.run(self._sequence.bind(np.ascontiguousarray(blocks), y, *sets))
+            return y
+        assert self._step is not None
+        frame = np.empty((batch, self.outputs), np.float32)
+        for t in range(frames):
+            given = np.ascontiguousarray(blocks[:, t])
+            self._step.run(self._step.bind(given, frame, sets[t % 2], sets[1 - t % 2]))
+            y[:, t] = frame
+        return y
+
     def state_get(self) -> dict[str, Float32]:
         """A copy of every state."""
         return {name: value[0].copy() for name, value in self._states[self._now].items()}

@@ -1,142 +1,164 @@
-"""What backends are compared with: the float64 and the integer reference on a bundle's golden inputs."""
+"""What backends are compared with: the float64 reference, computed once for every input and shared.
+
+``Oracle`` knows a bundle's stimuli (``stimuli.py``) and, when first asked, what the model makes of each: in
+float64, and in float32 as the C engine computes.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
+from functools import cached_property
 from typing import Literal
 
 import numpy as np
 
 from ssmith.bundle import Bundle
-from ssmith.errors import InputError
-from ssmith.golden import GoldenCase
 from ssmith.ops import Float32
 from ssmith.runtime.arithmetic import Float64, Real
-from ssmith.runtime.integer import IntegerValues, beyond_codes, run_integer
-from ssmith.runtime.integer_lower import lower_integer
-from ssmith.runtime.integer_model import IntegerModel
-from ssmith.runtime.noise import predicted_snr_db
-from ssmith.runtime.reference import State, run
+from ssmith.runtime.parity_rows import SILENCE
+from ssmith.runtime.reference import State, run, run_streams
+from ssmith.runtime.stimuli import Stimulus, adversarial, long_stream, nearest_pole, recorded
 
-LONG_FRAMES = 10_000
-# A rounding error stays in a state for 1 / (1 - |λ|) frames, so what float32 can hold depends on
-# the model and the input: other float32 arithmetic may be this many times worse than the C engine's.
-MARGIN = 4.0
-NOISE_MARGIN_DB = 6.0  # the error of int8 may be this far above the predicted one; found: within 3.1
+# float32 against float64 over so many frames may differ by so much of the largest output; between the two
+# on a straight line of logarithms, and no tighter below.
+TARGETS = ((1_000, 2e-6), (100_000, 1e-4))
+TOGETHER = 16_384  # frames of several sequences that are run at once
+
+
+@dataclass(frozen=True)
+class Plan:
+    """How far a proof goes.
+
+    Args:
+        drift: frames of the long stream through a float32 artifact.
+        rounded_drift: the same through one that rounds, whose error does not pile up.
+    """
+
+    drift: int = TARGETS[1][0]
+    rounded_drift: int = 20_000
+
+
+FULL = Plan()
+QUICK = Plan(drift=1_000, rounded_drift=1_000)  # what an exporter runs on what it has just written
+
+
+def float_target(frames: int) -> float:
+    """What float32 may differ from float64 after so many frames, as a share of the largest output."""
+    (short, tight), (long, loose) = TARGETS
+    way = np.log(max(frames, short) / short) / np.log(long / short)
+    return float(tight * (loose / tight) ** min(way, 1.0))
 
 
 @dataclass(frozen=True, eq=False)
-class Expectation:
-    """One input and what the model must make of it.
+class Answer:
+    """What a network makes of one input.
 
     Args:
-        name: of the case.
-        input: frames, shape (T, U).
-        output: of the float64 reference, shape (T, Y).
-        state: of the float64 reference after the last frame.
-        float32: output of the float32 reference, the C engine's arithmetic, shape (T, Y).
-        tolerance: allowed max |error| of the output as a share of max |output|.
-        state_tolerance: the same of each state as a share of its own maximum.
-        golden: what the trained model made of the input; None for an input it never saw.
+        output: shape (T, Y).
+        state: after the last frame.
     """
 
-    name: str
-    input: Float32
     output: Real
     state: State
-    float32: Real
-    tolerance: float
-    state_tolerance: float
-    golden: GoldenCase | None
-
-    def scaled_states(self, states: Mapping[str, Real]) -> Float64:
-        """All states as one vector, each divided by its largest expected value."""
-        return np.concatenate(
-            [
-                states[name].astype(np.float64) / max(float(np.abs(expected).max()), 1e-6)
-                for name, expected in self.state.items()
-            ]
-            or [np.zeros(0)]
-        )
 
 
-def expectations(bundle: Bundle) -> list[Expectation]:
-    """The golden cases, then ``long``: their inputs in random order without a reset between.
+class Oracle:
+    """The references of one bundle; see the top of this file.
 
-    A golden case's output has the tolerance recorded with it. States, and the long stream, which
-    nobody recorded, have at least that and at least ``MARGIN`` times the float32 reference's error.
+    Args:
+        bundle: the model; it carries golden vectors.
+        plan: how long the long stream is.
 
     Raises:
         InputError: the bundle carries no golden vectors.
     """
-    cases = [case for case in bundle.golden() if len(case.input)]
-    if not cases:
-        raise InputError(
-            f"bundle {bundle.name!r} carries no golden vectors, so there is nothing to verify against;"
-            " freeze the model again with data"
+
+    def __init__(self, bundle: Bundle, plan: Plan = FULL) -> None:
+        self.bundle, self.plan = bundle, plan
+        self.golden = recorded(bundle)
+        self.adversarial = adversarial(bundle)
+        self._answers: dict[tuple[str, str], Answer] = {}
+
+    @cached_property
+    def drift(self) -> Stimulus:
+        """The long stream."""
+        return long_stream(self.bundle, self.plan.drift)
+
+    @cached_property
+    def pole(self) -> float:
+        """The largest |λ|."""
+        return nearest_pole(self.bundle)
+
+    def exact(self, stimulus: Stimulus) -> Answer:
+        """Of the float64 reference; a beginning of the long stream has no state of its own."""
+        return self._answer("float64", stimulus)
+
+    def float32(self, stimulus: Stimulus) -> Answer:
+        """Of the float32 reference, the C engine's arithmetic."""
+        return self._answer("float32", stimulus)
+
+    def own_error(self, stimulus: Stimulus) -> float:
+        """What float32 itself loses in the C engine's order, as a share of the largest output."""
+        exact = self.exact(stimulus).output
+        return _relative(self.float32(stimulus).output - exact, exact)
+
+    def own_state_error(self, stimulus: Stimulus) -> float:
+        """The same of the states, each as a share of its own largest value."""
+        exact = self.exact(stimulus).state
+        lost = self.scaled(self.float32(stimulus).state, exact) - self.scaled(exact, exact)
+        return float(np.abs(lost).max(initial=0.0))
+
+    @staticmethod
+    def scaled(states: Mapping[str, Real], expected: Mapping[str, Real]) -> Float64:
+        """All states as one vector, each divided by its largest expected value."""
+        return np.concatenate(
+            [
+                states[name].astype(np.float64) / max(float(np.abs(value).max()), SILENCE)
+                for name, value in expected.items()
+            ]
+            or [np.zeros(0)]
         )
-    golden = [_expect(bundle, g.name, g.input, g.relative_tolerance, g) for g in cases]
-    rng = np.random.default_rng(0)
-    pieces: list[Float32] = []
-    while sum(map(len, pieces)) < LONG_FRAMES:
-        pieces.append(cases[int(rng.integers(len(cases)))].input)
-    stream = np.concatenate(pieces)[:LONG_FRAMES]
-    loosest = max(case.relative_tolerance for case in cases)
-    return [*golden, _expect(bundle, "long", stream, loosest, None)]
+
+    def _answer(self, precision: Literal["float64", "float32"], stimulus: Stimulus) -> Answer:
+        key = (precision, stimulus.name)
+        if key not in self._answers:
+            ops, tensors = self.bundle.meta.ops, self.bundle.tensors
+            if any(stimulus.name == other.name for other in self.adversarial):
+                streams = np.stack([s.frames for s in self.adversarial])
+                outputs = run_streams(ops, tensors, streams, precision=precision)
+                for s, output in zip(self.adversarial, outputs, strict=True):
+                    self._answers[precision, s.name] = Answer(output, {})
+            else:
+                whole = self.drift if stimulus.check == "drift" else stimulus
+                self._answers[key] = Answer(*run(ops, tensors, whole.frames, precision=precision))
+        found = self._answers[key]
+        if len(found.output) == len(stimulus.frames):
+            return found
+        return Answer(found.output[: len(stimulus.frames)], {})
 
 
-def _expect(
-    bundle: Bundle, name: str, block: Float32, tolerance: float, golden: GoldenCase | None
-) -> Expectation:
-    output, state = run(bundle.meta.ops, bundle.tensors, block)
-    float32, state32 = run(bundle.meta.ops, bundle.tensors, block, precision="float32")
-    if golden is None:
-        scale = max(float(np.abs(output).max()), 1e-6)
-        tolerance = max(tolerance, MARGIN * float(np.abs(float32 - output).max()) / scale)
-    draft = Expectation(name, block, output, state, float32, tolerance, tolerance, golden)
-    error = np.abs(draft.scaled_states(state32) - draft.scaled_states(state)).max(initial=0.0)
-    return replace(draft, state_tolerance=max(tolerance, MARGIN * float(error)))
+def run_sequences(
+    bundle: Bundle, sequences: Sequence[Float32], precision: Literal["float64", "float32"] = "float64"
+) -> list[Real]:
+    """Outputs of sequences (T_i, U), each from a fresh start: (T_i, Y) each, the bits of ``reference.run``.
 
-
-@dataclass(frozen=True, eq=False)
-class IntegerExpectation:
-    """What the int8 form must make of the input of an ``Expectation``.
-
-    Args:
-        case: the input, and what the model itself makes of it.
-        output: of the integer reference, as real numbers, shape (T, Y).
-        state: of the integer reference after the last frame.
-        saturated: codes that were cut off on the way.
-        predicted_snr_db: Σ output² over Σ error², in dB, as roundings and saturation explain it.
+    Many run at once; shorter ones are filled up at their end, which changes nothing before it.
     """
-
-    case: Expectation
-    output: Float32
-    state: IntegerValues
-    saturated: int
-    predicted_snr_db: float
-
-    @property
-    def tolerance(self) -> float:
-        """Allowed root mean square error as a share of the output's root mean square."""
-        return float(10 ** (-(self.predicted_snr_db - NOISE_MARGIN_DB) / 20))
-
-
-def integer_expectations(
-    bundle: Bundle, expected: Sequence[Expectation], activation_bits: Literal[8, 16]
-) -> tuple[str, list[IntegerExpectation]]:
-    """The same cases for the int8 form of a calibrated bundle, and the digest of its integers.
-
-    Raises:
-        InputError: the bundle has no int8 form.
-    """
-    model = lower_integer(bundle, activation_bits)
-    return model.sha256, [_expect_integer(bundle, model, e) for e in expected]
+    found: list[Real] = [np.zeros((0, len(bundle.meta.outputs)))] * len(sequences)
+    order = sorted(range(len(sequences)), key=lambda i: len(sequences[i]))
+    while order:
+        longest = max(len(sequences[order[-1]]), 1)
+        take = max(TOGETHER // longest, 1)
+        order, chosen = order[:-take], order[-take:]
+        streams = np.zeros((len(chosen), longest, len(bundle.meta.inputs)), np.float32)
+        for row, i in enumerate(chosen):
+            streams[row, : len(sequences[i])] = sequences[i]
+        outputs = run_streams(bundle.meta.ops, bundle.tensors, streams, precision=precision)
+        for row, i in enumerate(chosen):
+            found[i] = outputs[row, : len(sequences[i])]
+    return found
 
 
-def _expect_integer(bundle: Bundle, model: IntegerModel, e: Expectation) -> IntegerExpectation:
-    saturated = {"input": beyond_codes(model, e.input)}
-    predicted = predicted_snr_db(bundle, model, inputs=[e.input])
-    v, state = run_integer(model, model.encode(e.input), saturated=saturated)
-    return IntegerExpectation(e, model.decode(v), state, sum(saturated.values()), predicted)
+def _relative(error: Real, expected: Real) -> float:
+    return float(np.abs(error).max(initial=0.0)) / max(float(np.abs(expected).max(initial=0.0)), SILENCE)

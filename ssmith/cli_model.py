@@ -101,15 +101,30 @@ def verify(
     bundle: Annotated[
         Path | None, typer.Option("--bundle", help="The bundle, for an artifact folder.")
     ] = None,
+    data: Annotated[
+        str | None,
+        typer.Option(help="Recipe or run folder whose validation set to run; a run has its own."),
+    ] = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Prove every export equal: artifacts and golden vectors → parity.json. Exit code 1 if one is not."""
-    if bundle is None:
-        do_stage(source, "verify", as_json)
-        return
-    from ssmith import standalone
+    """Prove every export equal: artifacts → parity.json, a table. Exit code 1 if one is not."""
+    from ssmith.cli_parity import show_parity
 
-    show(standalone.verify_artifacts(source, bundle), as_json, title="verify")
+    if bundle is None:
+        if data is not None:
+            raise InputError(
+                f"--data {data}: a run is verified with its own data; give --bundle NAME.ssm too to check an"
+                " artifact folder with other data"
+            )
+        from ssmith import pipeline
+        from ssmith.run import find_run
+
+        facts = pipeline.run_stage(find_run(source), "verify", quiet=as_json)
+    else:
+        from ssmith import standalone
+
+        facts = standalone.verify_artifacts(source, bundle, data)
+    show_parity(facts, as_json, title=f"verify {source}")
 
 
 def inspect(

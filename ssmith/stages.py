@@ -11,22 +11,24 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ssmith.bundle import Bundle
-from ssmith.errors import MissingToolError, SsmithError
+from ssmith.errors import InputError, MissingToolError, SsmithError
 from ssmith.lowering import lower, need, writable
 from ssmith.measurement import Measurement, write_measurements
-from ssmith.quantization import HeldOut, calibrated, examine, facts_of, refusal
+from ssmith.quantization import HeldOut, calibrated, examine, facts_of, metric_name, metric_of, refusal
 from ssmith.quantization_data import wild_frames
 from ssmith.recipe import Recipe, ReduceSettings
 from ssmith.run import Run
 
 if TYPE_CHECKING:
-    from ssmith.runtime.parity import ParityReport
+    from ssmith.runtime.parity import ParityReport, ParityRow, Validation
     from ssmith.train.freeze import GoldenInput
     from ssmith.train.splits import Splits
 
 Facts = dict[str, Any]
 Work = Callable[[Run, bool], tuple[list[Path], Facts]]
 GOLDEN_SEQUENCES = 3
+SHOWN = 3  # failed checks in an error message
+TABLE = "table"  # of verify's facts
 
 
 def tell(text: str, quiet: bool) -> None:
@@ -177,11 +179,19 @@ def export(run: Run, quiet: bool) -> tuple[list[Path], Facts]:
 
 
 def verify(run: Run, quiet: bool) -> tuple[list[Path], Facts]:
-    """Run every artifact on every backend here against the reference and the golden vectors."""
-    report = prove(run.artifacts, Bundle.read(run.bundle_path))
+    """Run every artifact on every backend here against the reference, recorded and held-out data."""
+    report = prove(run.artifacts, Bundle.read(run.bundle_path), _held_out(run.recipe))
     path = run.folder / "parity.json"
     report.write(path)  # before it is judged: the report page shows what failed
-    return [path], require_equal(report)
+    return [path], require_equal(report) | {TABLE: table_of(report)}
+
+
+def _held_out(recipe: Recipe) -> Validation | str:
+    """The validation set of a run, or why it cannot be had."""
+    try:
+        return validation_of(recipe, _splits(recipe))
+    except InputError as error:
+        return f"the validation set: {error}"
 
 
 def bench(run: Run, quiet: bool) -> tuple[list[Path], Facts]:
@@ -216,20 +226,41 @@ def report(run: Run, quiet: bool) -> tuple[list[Path], Facts]:
     return [page, document], {**summary, "report": str(page)}
 
 
-def prove(folder: Path, bundle: Bundle) -> ParityReport:
+def prove(
+    folder: Path, bundle: Bundle, data: Validation | str | None = None, *, quick: bool = False
+) -> ParityReport:
     """Run every artifact of a folder on every backend here; ``require_equal`` judges the result.
 
     Variants are checked too, each in its ``orderN/``; the folder may also be such an ``orderN/`` itself.
+
+    Args:
+        folder: of artifacts.
+        bundle: what they were made from.
+        data: held-out data, or why there is none.
+        quick: go 1,000 frames far instead of 100,000.
     """
     from ssmith.runtime.artifacts import read_manifest, variant_folder
-    from ssmith.runtime.parity import ParityReport, verify
+    from ssmith.runtime.oracle import FULL, QUICK
+    from ssmith.runtime.parity import NO_DATA, ParityReport, verify
 
     made_from = read_manifest(folder).bundle_sha256
     model = next((variant for variant in bundle.variants if variant.sha256 == made_from), bundle)
-    rows = verify(folder, model)
+    known, plan = (NO_DATA if data is None else data), (QUICK if quick else FULL)
+    rows = verify(folder, model, data=known, plan=plan)
     for variant in model.variants:
-        rows += verify(variant_folder(folder, variant.order), variant)
+        rows += verify(variant_folder(folder, variant.order), variant, data=known, plan=plan)
     return ParityReport(name=model.name, bundle_sha256=model.sha256, rows=tuple(rows))
+
+
+def validation_of(recipe: Recipe, splits: Splits) -> Validation:
+    """The validation set of a recipe with its metric."""
+    from ssmith.runtime.parity_validation import Validation
+
+    everything = splits.validation
+    held_out = HeldOut(everything.inputs, f"validation sequences of {recipe.name}", everything, recipe)
+    return Validation.of(
+        everything.inputs, held_out.name, metric_name(held_out), lambda outputs: metric_of(held_out, outputs)
+    )
 
 
 def require_equal(report: ParityReport) -> Facts:
@@ -238,21 +269,40 @@ def require_equal(report: ParityReport) -> Facts:
     Raises:
         SsmithError: an artifact does not compute what the model computes.
     """
+    from ssmith.runtime.parity_rows import worst_rows
+
     ran = [row for row in report.rows if row.ran]
     failed = [row for row in ran if not row.passed]
     if failed:
-        first = failed[0]
-        raise SsmithError(
-            f"{len(failed)} of {len(ran)} parity checks failed, first {first.artifact} on {first.backend},"
-            f" {first.case}: relative error {first.relative} above {first.tolerance} ({first.reason})"
-        )
+        worst = worst_rows(failed)
+        shown = "; ".join(_words(row) for row in worst[:SHOWN])
+        more = f"; and {len(worst) - SHOWN} more checks" if len(worst) > SHOWN else ""
+        raise SsmithError(f"{len(failed)} of {len(ran)} parity checks failed: {shown}{more}")
     skipped = sorted({f"{row.artifact}: {row.reason}" for row in report.rows if not row.ran})
     rounded = [row for row in ran if row.predicted_snr_db is None]  # the others are int8 against float64
-    worst = max((row.relative for row in rounded if row.relative is not None), default=0.0)
-    facts: Facts = {"checks passed": f"{len(ran)} of {len(ran)}", "largest relative error": f"{worst:.2g}"}
+    worst_error = max((row.relative for row in rounded if row.relative is not None), default=0.0)
+    facts: Facts = {
+        "checks passed": f"{len(ran)} of {len(ran)}",
+        "largest relative error": f"{worst_error:.2g}",
+    }
     int8 = [row.snr_db for row in ran if row.predicted_snr_db is not None and row.snr_db is not None]
     facts |= {"int8 signal to error": f"{min(int8):.1f} dB or more"} if int8 else {}
     return facts | ({"not run": skipped} if skipped else {})
+
+
+def table_of(report: ParityReport) -> list[Facts]:
+    """The worst row of each artifact and check; all of them are in ``parity.json``."""
+    from ssmith.runtime.parity_rows import worst_rows
+
+    return [row.model_dump(mode="json") for row in worst_rows(report.rows)]
+
+
+def _words(row: ParityRow) -> str:
+    value = "not finite" if row.relative is None else f"{row.relative:.2g}"
+    return (
+        f"{row.artifact} on {row.backend}, {row.check}, {row.case}: relative error {value} above"
+        f" {row.tolerance:.2g} ({row.reason})"
+    )
 
 
 def golden_inputs(recipe: Recipe, splits: Splits) -> list[GoldenInput]:

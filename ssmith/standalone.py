@@ -48,7 +48,7 @@ def export_bundle(
     pieces, left_out = writable(model, wanted)
     files = lower(model, folder, wanted, pieces)
     sizes: Facts = {str(path): path.stat().st_size for path in files}
-    return sizes | left_out | stages.require_equal(stages.prove(folder, model))
+    return sizes | left_out | stages.require_equal(stages.prove(folder, model, quick=True))
 
 
 def quantize_bundle(
@@ -175,13 +175,27 @@ def _settings(precisions: Sequence[str] | None, activation_bits: int) -> ExportS
     return ExportSettings.model_validate({"activation_bits": activation_bits, **given})
 
 
-def verify_artifacts(folder: Path, bundle: Path) -> Facts:
+def verify_artifacts(folder: Path, bundle: Path, data: str | None = None) -> Facts:
     """Check an artifact folder against its bundle.
 
+    Args:
+        folder: of artifacts.
+        bundle: what they were made from.
+        data: recipe, or run folder, whose validation set to run too.
+
     Raises:
+        InputError: the data do not fit the model.
         SsmithError: an artifact does not compute what the model computes.
     """
-    return stages.require_equal(stages.prove(folder, Bundle.read(bundle)))
+    model = Bundle.read(bundle)
+    held_out = None
+    if data is not None:
+        need("train", "scipy")
+        from ssmith.train.model_data import load_for
+
+        held_out = stages.validation_of(*load_for(model, recipe_of(data)))
+    report = stages.prove(folder, model, held_out)
+    return stages.require_equal(report) | {stages.TABLE: stages.table_of(report)}
 
 
 def propose_recipe(data: Path, target: Path) -> list[str]:

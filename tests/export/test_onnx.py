@@ -14,7 +14,6 @@ from ssmith.errors import InputError, MissingToolError
 from ssmith.export.onnx import FORMS, OPSET, check, lower, to_bytes
 from ssmith.export.onnx_states import DENSE_MODES
 from ssmith.ops import SSM, Affine, Embedding, Save
-from ssmith.runtime import oracle
 from ssmith.runtime.reference import describe
 from tests.bundles import plain_run, random_bundle
 from tests.unsealed import save_unsealed
@@ -43,12 +42,6 @@ def open_session(data):
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = 1
     return onnxruntime.InferenceSession(data, options, providers=["CPUExecutionProvider"])
-
-
-@pytest.fixture
-def short(monkeypatch):
-    """For tests in which the length of parity's long stream plays no part."""
-    monkeypatch.setattr(oracle, "LONG_FRAMES", 300)
 
 
 def zeros(bundle, batch):
@@ -242,7 +235,7 @@ def test_lower_writes_and_check_passes(tmp_path):
 
 
 @pytest.mark.parametrize("form", FORMS)
-def test_check_notices_one_changed_weight(short, form, tmp_path):
+def test_check_notices_one_changed_weight(form, tmp_path):
     bundle = random_bundle(np.random.default_rng(5), orders=(3,))
     lower(bundle, tmp_path)
     path = tmp_path / f"net.{form}.onnx"
