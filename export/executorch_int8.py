@@ -27,8 +27,10 @@ from ssmith.runtime import integer_weights
 from ssmith.runtime.integer_model import Float64
 
 LOWEST, HIGHEST = -128, 127
+# Tensors that are no buffers but these very objects are stored once, however many products use them.
+_ENDS = torch.tensor([[float(LOWEST), float(HIGHEST)]])
 # Adding and taking away 1.5 · 2²³ rounds float32 of up to 2²² to whole numbers, halves to even.
-_ROUND = 12582912.0
+_ROUND = torch.tensor(12582912.0)
 
 
 class _Int8(Product):
@@ -81,7 +83,6 @@ class Static(_Int8):
 
     slope: Tensor
     start: Tensor
-    ends: Tensor
 
     def __init__(
         self,
@@ -97,14 +98,14 @@ class Static(_Int8):
         scale, shift = (np.ones_like(step), np.zeros_like(step)) if before is None else before
         self.register_buffer("slope", constant(scale.astype(np.float64) / step))
         self.register_buffer("start", constant((shift.astype(np.float64) - offset) / step))
-        self.register_buffer("ends", torch.tensor([[float(LOWEST), float(HIGHEST)]]))
+        self.ends, self.round = _ENDS, _ROUND
         self.limit, self.frames = float(product.codes.limit), frames
         self.scale, self.shift = step, offset
 
     def codes(self, u: Tensor, *, whole: bool = False) -> Tensor:
         """clip((u - offset) / step); the kernel rounds, or, for ``whole``, two additions do."""
         codes = functional.hardtanh(u * self.slope + self.start, -self.limit, self.limit)
-        return (codes + _ROUND) - _ROUND if whole else codes
+        return (codes + self.round) - self.round if whole else codes
 
     def met(self, codes: Tensor) -> Tensor:
         """The codes and the two ends of their range."""
