@@ -23,6 +23,8 @@ from _output import publish
 
 sys.path.insert(0, str(Path(__file__).parents[1]))  # tests/fuzzing.py does the damage
 
+from ssmith.export import executorch
+from ssmith.files import seal
 from ssmith.lowering import lower
 from ssmith.recipe import ExportSettings
 from tests.bundles import random_bundle
@@ -48,7 +50,8 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as scratch:
         folder = Path(scratch)
         bundle = calibrated(random_bundle(np.random.default_rng(3), orders=(4,), width=4))
-        lower(bundle, folder, ExportSettings())
+        lower(bundle, folder, ExportSettings(formats=("onnx", "c99")))
+        (folder / "net.step.pte").write_bytes(seal(executorch.to_program(bundle, "step").data))
         bundle.write(folder / "net.ssm")
         for name in FILES:
             ways = [(), ("--repaired",)] if name.endswith((".onnx", ".pte")) else [()]

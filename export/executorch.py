@@ -103,7 +103,8 @@ def to_program(bundle: Bundle, form: Form, precision: ArtifactPrecision = "float
     try:
         import torch
 
-        from ssmith.export.executorch_program import lowered, quiet
+        from ssmith.export.executorch_program import lowered
+        from ssmith.runtime.executorch_package import quiet
 
         with quiet():
             import executorch.exir  # noqa: F401 (a late failure would have no words)
@@ -126,7 +127,7 @@ def to_program(bundle: Bundle, form: Form, precision: ArtifactPrecision = "float
         free = ({1: torch.export.Dim("T", min=1, max=MAX_FRAMES)}, tuple(None for _ in states))
         module = Sequence(network, inputs, outputs)
         example = [torch.zeros(1, 5, inputs), *states]
-        return lowered(module, example, metadata, dynamic_shapes=free, plan_outputs=True)
+        return lowered(module, example, metadata, dynamic_shapes=free)
     return lowered(Step(network), [frame, *states], metadata, delegate=form == "step")
 
 

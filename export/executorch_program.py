@@ -5,33 +5,17 @@ Import this module inside functions only: it needs torch and executorch.
 
 from __future__ import annotations
 
-import contextlib
-import logging
-import warnings
+import copy
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-METADATA_METHOD = "ssmith"
-
-
-@contextlib.contextmanager
-def quiet() -> Iterator[None]:
-    """Import and use executorch without its remarks; the logging of the process stays as it was."""
-    root = logging.getLogger()
-    handlers, disabled = list(root.handlers), root.manager.disable
-    logging.disable(logging.WARNING)
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            yield
-    finally:
-        logging.disable(disabled)
-        root.handlers[:] = handlers
+from ssmith.runtime.executorch_package import quiet
+from ssmith.runtime.executorch_program import METADATA_METHOD
 
 
 @dataclass(frozen=True)
@@ -41,14 +25,35 @@ class Lowered:
     ``delegates``: pieces that XNNPACK took. ``outside``: operator → how often, of what it did not take.
     """
 
-    manager: Any
+    edge: Any
     delegates: int
     outside: dict[str, int]
 
     @property
     def data(self) -> bytes:
         """The file's bytes, not sealed yet."""
-        return bytes(self.manager.buffer)
+        return bytes(self.manager().buffer)
+
+    def manager(self) -> Any:
+        """The program with memory planned.
+
+        Inputs stay outside the plan, where nothing copies them. Outputs are in it: ``Module::forward``, which
+        is what Kotlin and Swift call, gives them no memory.
+        """
+        with quiet():
+            from executorch.exir import ExecutorchBackendConfig
+            from executorch.exir.passes import MemoryPlanningPass
+            from executorch.exir.passes.init_mutable_pass import InitializedMutableBufferPass
+
+            plan = MemoryPlanningPass(alloc_graph_input=False, alloc_graph_output=True)
+            return copy.deepcopy(self.edge).to_executorch(  # which writes its plan into the graph
+                ExecutorchBackendConfig(
+                    passes=[InitializedMutableBufferPass([""])],  # buffers start from what they hold: zeros
+                    memory_planning_pass=plan,
+                    emit_mutable_buffer_names=True,
+                    segment_alignment=16,  # what XNNPACK asks for; 128 would pad every constant
+                )
+            )
 
 
 def lowered(
@@ -58,11 +63,8 @@ def lowered(
     *,
     delegate: bool = True,
     dynamic_shapes: Any = None,
-    plan_outputs: bool = False,
 ) -> Lowered:
     """The program of ``module``, its method ``forward`` beside the constant method ``ssmith``.
-
-    Inputs stay outside the memory plan, where nothing copies them, and so do outputs of one shape.
 
     Args:
         module: evaluated as it is.
@@ -70,13 +72,10 @@ def lowered(
         metadata: what ``ssmith`` returns.
         delegate: whether XNNPACK may take what it can; else all runs on ExecuTorch's own kernels.
         dynamic_shapes: as ``torch.export.export`` takes them.
-        plan_outputs: whether outputs have memory in the program.
     """
     with quiet(), torch.no_grad():
         from executorch.backends.xnnpack.partition.xnnpack_partitioner import XnnpackPartitioner
-        from executorch.exir import EdgeCompileConfig, ExecutorchBackendConfig, to_edge_transform_and_lower
-        from executorch.exir.passes import MemoryPlanningPass
-        from executorch.exir.passes.init_mutable_pass import InitializedMutableBufferPass
+        from executorch.exir import EdgeCompileConfig, to_edge_transform_and_lower
 
         exported = torch.export.export(
             module.eval(), tuple(example), dynamic_shapes=dynamic_shapes, strict=False
@@ -94,17 +93,7 @@ def lowered(
         names = Counter(getattr(n.target, "_name", None) or str(n.target) for n in calls)
         outside = {name: k for name, k in sorted(names.items()) if "getitem" not in name}
         delegates = sum(outside.pop(name) for name in list(outside) if "call_delegate" in name)
-        manager = edge.to_executorch(
-            ExecutorchBackendConfig(
-                passes=[InitializedMutableBufferPass([""])],  # buffers start from what they hold: zeros
-                memory_planning_pass=MemoryPlanningPass(
-                    alloc_graph_input=False, alloc_graph_output=plan_outputs
-                ),
-                emit_mutable_buffer_names=True,
-                segment_alignment=16,  # what XNNPACK asks for; 128 would pad every constant
-            )
-        )
-    return Lowered(manager, delegates, outside)
+    return Lowered(edge, delegates, outside)
 
 
 def bundled(program: Lowered, cases: Sequence[tuple[list[Tensor], list[Tensor]]]) -> bytes:
@@ -117,4 +106,4 @@ def bundled(program: Lowered, cases: Sequence[tuple[list[Tensor], list[Tensor]]]
         )
 
         suite = MethodTestSuite("forward", [MethodTestCase(given, wanted) for given, wanted in cases])
-        return bytes(serialize_from_bundled_program_to_flatbuffer(BundledProgram(program.manager, [suite])))
+        return bytes(serialize_from_bundled_program_to_flatbuffer(BundledProgram(program.manager(), [suite])))

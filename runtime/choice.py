@@ -18,18 +18,21 @@ SUFFIXES: dict[str, BackendName] = {
     ".h": "native",
     ".ssmc": "native",
     ".onnx": "onnx",
+    ".pte": "executorch",
     ".ssm": "reference",
 }
 COMPUTES: dict[BackendName, tuple[Precision, ...]] = {
     "native": ("float32", "float32-fma", "int8", "int8-a8"),
     "onnx": tuple(p for p in get_args(Precision) if p not in ("float64", "float32-fma")),
+    "executorch": ("float32", "int8", "int8-a8", "int8-dynamic", "mixed"),
     "reference": (*get_args(reference.Precision), "int8", "int8-a8"),
 }
 
 # Backends on a runtime that is a package of its own, quickest to load first.
-PACKAGES: dict[BackendName, str] = {"onnx": "onnxruntime"}
+PACKAGES: dict[BackendName, str] = {"onnx": "onnxruntime", "executorch": "executorch"}
 SESSION_KINDS: dict[BackendName, tuple[Kind, ...]] = {
     "onnx": ("onnx-step", "onnx-sequence"),
+    "executorch": ("pte-step", "pte-stream", "pte-sequence"),
 }
 
 

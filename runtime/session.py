@@ -90,17 +90,17 @@ class Session:
         """Open a finished artifact.
 
         Args:
-            path: an artifact folder, or one ``.onnx``, ``.ssmc``, ``.c``/``.h`` or ``.ssm`` file.
-            backend: ``"native"``, ``"onnx"`` or ``"reference"``; None takes what the file needs and
-                for a folder the first of these that can run here.
+            path: an artifact folder, or one ``.onnx``, ``.pte``, ``.ssmc``, ``.c``/``.h`` or ``.ssm`` file.
+            backend: ``"native"``, ``"onnx"``, ``"executorch"`` or ``"reference"``; None takes what the file
+                needs and for a folder the first of these that can run here.
             precision: ``"float64"``, the reference's default; ``"float32"``, the C engine's arithmetic
                 and everyone else's default; ``"float32-fma"``, the same with fused multiply-add;
                 ``"int8"`` or ``"int8-a8"``, the integer model with 16-bit or 8-bit activations, as C or
                 computed by the reference. Of a folder, ``"int8"`` is the integer model it holds. ONNX
-                files have more: ``ssmith.recipe.WRITES``.
+                and ExecuTorch have more: ``ssmith.recipe.WRITES``.
             order: which model of a folder or bundle that holds several; None opens the main one.
-            threads: of ONNX Runtime; a step is too small to share, so more than one seldom pays. The others
-                use one.
+            threads: of ONNX Runtime, or of ExecuTorch, for all its sessions in the process; a step is too
+                small to share, so more than one seldom pays. The others use one.
             providers: ONNX Runtime's execution providers in order of preference; None is its CPU.
 
         Raises:
@@ -120,11 +120,13 @@ class Session:
             )
         if chosen == "onnx":
             return cls(_open_onnx(path, precision, threads, providers))
+        if chosen == "executorch":
+            return cls(_open_executorch(path, precision, threads))
         return cls(_open_reference(path, precision or "float64", order))
 
     @property
     def backend(self) -> str:
-        """Who computes: ``native``, ``onnx`` or ``reference``."""
+        """Who computes: ``native``, ``onnx``, ``executorch`` or ``reference``."""
         return self._backend.name
 
     @property
@@ -264,6 +266,12 @@ def _open_onnx(
     from ssmith.runtime.onnx import open_backend
 
     return open_backend(path, precision, threads=threads, providers=providers)
+
+
+def _open_executorch(path: Path, precision: Precision | None, threads: int) -> Backend:
+    from ssmith.runtime.executorch import open_backend
+
+    return open_backend(path, precision, threads=threads)
 
 
 def _open_reference(path: Path, precision: Precision, order: int | None) -> Backend:

@@ -72,26 +72,39 @@ def quantize(
 def export(
     source: Annotated[Path, typer.Argument(help="A run folder or a bundle NAME.ssm.")],
     folder: Annotated[Path | None, typer.Option("--out", help="Artifact folder, for a bundle.")] = None,
+    formats: Annotated[
+        list[str] | None,
+        typer.Option("--format", help="onnx, executorch or c99; may be repeated. Default: all that can be."),
+    ] = None,
     precision: Annotated[
         list[str] | None,
         typer.Option(
             "--precision",
-            help="float32, int8, int8-all, int8-dynamic, int8-weights, int4-weights or mixed; may be"
+            help="float32, float16, int8, int8-all, int8-dynamic, int8-weights, int4-weights or mixed; may be"
             " repeated. Default: float32, and int8 where possible.",
         ),
     ] = None,
     activation_bits: BitsOption = None,
+    opset: Annotated[
+        int | None, typer.Option(help="Of ONNX: 20 (default), or 18 for older runtimes.")
+    ] = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Write ONNX and C99: bundle → artifacts/. A lone bundle is verified at once, a run by its next stage."""
+    """Write ONNX, ExecuTorch, C99: bundle → artifacts/. A lone bundle is verified, a run by its next stage."""
     if source.is_dir():
-        _refuse_for_runs(source, "export", {"--out": folder, "--precision": precision, BITS: activation_bits})
+        given: dict[str, object] = {"--out": folder, "--format": formats, "--precision": precision}
+        _refuse_for_runs(source, "export", given | {BITS: activation_bits, "--opset": opset})
         do_stage(source, "export", as_json)
         return
     from ssmith import standalone
 
     facts = standalone.export_bundle(
-        source, folder or Path("artifacts"), precisions=precision, activation_bits=activation_bits or 16
+        source,
+        folder or Path("artifacts"),
+        formats=formats,
+        precisions=precision,
+        activation_bits=activation_bits or 16,
+        opset=opset or 20,
     )
     show(facts, as_json, title="export")
 

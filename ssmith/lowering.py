@@ -35,6 +35,13 @@ def need(extra: str, *modules: str) -> None:
         raise MissingToolError(f"{missing[0]} is not installed; write pip install 'ssmith[{extra}]'")
 
 
+def need_format(format_: Format) -> None:
+    """Refuse early when writing a format wants a package that is missing; raises as ``need``."""
+    if format_ in _PACKAGES:
+        extra, packages = _PACKAGES[format_]
+        need(extra, *packages)
+
+
 def absent(*modules: str) -> list[str]:
     """Those of the packages that are not installed."""
     return [module for module in modules if importlib.util.find_spec(module) is None]
@@ -86,7 +93,7 @@ def lower(
     Raises:
         InputError: a piece cannot be written; ``writable`` finds that out beforehand.
     """
-    from ssmith.export import c99, onnx
+    from ssmith.export import c99, executorch, onnx
     from ssmith.export.manifest import write_manifest
     from ssmith.runtime.artifacts import MANIFEST, variant_folder
 
@@ -98,6 +105,8 @@ def lower(
     files: list[Path] = []
     if precisions := _of("onnx", chosen):
         files += onnx.lower(bundle, folder, opset=settings.opset, precisions=precisions, activation_bits=bits)
+    if precisions := _of("executorch", chosen):
+        files += executorch.lower(bundle, folder, precisions)
     if precisions := _of("c99", chosen):
         files += c99.lower(bundle, folder, precisions, bits)
     write_manifest(bundle, folder, files, activation_bits=bits)
@@ -114,9 +123,7 @@ def _check(bundle: Bundle, settings: ExportSettings, format_: Format, precision:
     Raises:
         InputError: why not, and what to do about it.
     """
-    if format_ in _PACKAGES:
-        extra, packages = _PACKAGES[format_]
-        need(extra, *packages)
+    need_format(format_)
     if precision in _ONNXRUNTIME and format_ == "onnx":
         need("onnx", "onnxruntime")
     if precision == "mixed" and bundle.meta.plan is None:

@@ -14,6 +14,7 @@ from ssmith.recipe import WRITES, ArtifactPrecision, ExportSettings, Format
 from ssmith.runtime.simulate import roundings
 from ssmith.runtime.weight_blocks import blocks_of
 
+_ORDER: tuple[Format, ...] = ("c99", "onnx", "executorch")  # the first has the row of what they share
 _SAME = {("int8-dynamic", "executorch")}  # as good as ONNX's: the same weights, zero points a code apart
 
 
@@ -86,10 +87,10 @@ def _rounded_in(wanted: ExportSettings) -> Iterator[tuple[ArtifactPrecision, For
     """Each different rounding once: precision, a format that has it, activation bits of int8."""
     for precision in wanted.precisions:
         seen: set[int] = set()
-        for format in reversed(wanted.formats):  # C first: it tells what ONNX has in common with it
-            if precision == "float32" or precision not in WRITES[format]:
+        for format in _ORDER:
+            if precision == "float32" or format not in wanted.formats or precision not in WRITES[format]:
                 continue
-            bits: Bits = wanted.activation_bits
+            bits: Bits = 8 if format == "executorch" else wanted.activation_bits
             if precision == "int8" and bits in seen:
                 continue
             if seen and (precision, format) in _SAME:

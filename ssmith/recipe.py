@@ -25,6 +25,7 @@ ArtifactPrecision = Literal[
 # What each format can be written in; docs/recipe.md says what they mean.
 WRITES: dict[Format, tuple[ArtifactPrecision, ...]] = {
     "onnx": ("float32", "int8", "int8-all", "int8-dynamic", "int8-weights", "int4-weights", "mixed"),
+    "executorch": ("float32", "int8", "int8-dynamic", "mixed"),
     "c99": ("float32", "int8"),
 }
 
@@ -218,7 +219,7 @@ class QuantizeSettings(_Settings):
 class ExportSettings(_Settings):
     """What is written into artifacts/."""
 
-    formats: tuple[Literal["onnx", "c99"], ...] = Field(default=("onnx", "c99"), min_length=1)
+    formats: tuple[Format, ...] = Field(default=("onnx", "executorch", "c99"), min_length=1)
     precisions: tuple[ArtifactPrecision, ...] = Field(default=("float32", "int8"), min_length=1)
     activation_bits: Literal[8, 16] = 16  # of int8, whose weights have 8
     opset: Literal[18, 20] = 20
@@ -241,7 +242,12 @@ class BenchSettings(_Settings):
     """How latency is measured on each target."""
 
     targets: tuple[Literal["host"], ...] = ("host",)
-    backends: tuple[Literal["native", "onnx", "reference"], ...] = ("native", "onnx", "reference")
+    backends: tuple[Literal["native", "onnx", "executorch", "reference"], ...] = (
+        "native",
+        "onnx",
+        "executorch",
+        "reference",
+    )
     steps: int = Field(default=10_000, ge=100)
     seconds: float = Field(default=5.0, gt=0)  # limit per backend
     paced_seconds: float = Field(default=2.0, gt=0)  # with a rate: length of the deadline run

@@ -7,11 +7,13 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any, Literal
 
+from pydantic import ValidationError
+
 from ssmith import stages
 from ssmith.bundle import Bundle
-from ssmith.errors import InputError
+from ssmith.errors import InputError, first_problem
 from ssmith.files import check_writable, write_atomic
-from ssmith.lowering import lower, need, writable
+from ssmith.lowering import lower, need, need_format, writable
 from ssmith.ops import Float32
 from ssmith.quantization import HeldOut, calibrated, check_integer, examine, facts_of
 from ssmith.quantization_data import wild_frames
@@ -26,25 +28,32 @@ def export_bundle(
     bundle: Path,
     folder: Path,
     *,
+    formats: Sequence[str] | None = None,
     precisions: Sequence[str] | None = None,
     activation_bits: int = 16,
+    opset: int = 20,
 ) -> Facts:
     """Write every format of a bundle into a folder, and check each on the backends that are here.
 
     Args:
         bundle: the model.
         folder: where to write.
+        formats: onnx, executorch, c99; None writes all that this machine can write.
         precisions: what must be written; None writes float32, and int8 if the bundle is ready for it.
         activation_bits: of int8, 16 or 8.
+        opset: of ONNX, 18 or 20.
 
     Raises:
         InputError: a precision that was asked for cannot be written.
         SsmithError: an artifact does not compute what the model computes.
     """
     model = Bundle.read(bundle)
-    wanted = _settings(precisions, activation_bits)
+    wanted = _settings(precisions, activation_bits, formats, opset)
     if precisions and "int8" in precisions:
         check_integer(model, wanted.activation_bits)  # asked for, so no note in its place
+    if formats:  # as above
+        for format_ in wanted.formats:
+            need_format(format_)
     pieces, left_out = writable(model, wanted)
     files = lower(model, folder, wanted, pieces)
     sizes: Facts = {str(path): path.stat().st_size for path in files}
@@ -161,18 +170,36 @@ def recipe_of(source: str) -> Recipe:
     return find_run(path).recipe if path.is_dir() else Recipe.load(source)
 
 
-def _settings(precisions: Sequence[str] | None, activation_bits: int) -> ExportSettings:
+def _settings(
+    precisions: Sequence[str] | None,
+    activation_bits: int,
+    formats: Sequence[str] | None = None,
+    opset: int = 20,
+) -> ExportSettings:
     """What the command line says, as a recipe would."""
+    if opset not in (18, 20):
+        raise InputError(f"--opset {opset}: write 20, or 18 for older runtimes")
     if activation_bits not in (8, 16):
         raise InputError(
             f"--activation-bits {activation_bits}: int8 has activations of 16 bits (accurate) or 8 bits"
             " (fast); write one of them"
         )
-    known = WRITES["onnx"]
-    if unknown := [name for name in precisions or () if name not in known]:
-        raise InputError(f"--precision {unknown[0]}: write {', '.join(known[:-1])} or {known[-1]}")
-    given = {"precisions": tuple(dict.fromkeys(precisions))} if precisions else {}
-    return ExportSettings.model_validate({"activation_bits": activation_bits, **given})
+    _known("--format", formats, tuple(WRITES))
+    _known("--precision", precisions, tuple(dict.fromkeys(p for known in WRITES.values() for p in known)))
+    given: Facts = {"activation_bits": activation_bits, "opset": opset}
+    if precisions:
+        given["precisions"] = tuple(dict.fromkeys(precisions))
+    if formats:
+        given["formats"] = tuple(dict.fromkeys(formats))
+    try:
+        return ExportSettings.model_validate(given)
+    except ValidationError as error:
+        raise InputError(first_problem(error)) from None
+
+
+def _known(option: str, given: Sequence[str] | None, known: Sequence[str]) -> None:
+    if unknown := [name for name in given or () if name not in known]:
+        raise InputError(f"{option} {unknown[0]}: write {', '.join(known[:-1])} or {known[-1]}")
 
 
 def verify_artifacts(folder: Path, bundle: Path, data: str | None = None) -> Facts:

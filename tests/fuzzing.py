@@ -33,6 +33,8 @@ from ssmith.runtime.session import Session
 SECONDS = 20  # a case that takes longer hangs
 MEMORY = 6 << 30  # address space of a child: a size that was damaged asks for less than the machine has
 FOREIGN = ("onnxruntime", "executorch", "torch", "safetensors")
+# Its module of C++ is called from here, with no Python of its own between; Python alone gets no signal.
+CALLS = {"/runtime/executorch_program.py": "executorch"}
 FIRST = {".onnx": "onnxruntime", ".pte": "executorch.runtime"}  # imported once, before the forks
 
 
@@ -124,6 +126,10 @@ def _why_it_died(status: int, log: Path) -> str:
         for package in FOREIGN:
             if f"/{package}/" in line:
                 return f"crash in {package}: {name}"
+        if name != "SIGALRM" and (
+            called := next((p for end, p in CALLS.items() if line.endswith(end)), None)
+        ):
+            return f"crash in {called}: {name}"
     if name == "SIGALRM":
         return "surprise: hangs"
     if not lines and (found := next((p for p in FOREIGN if p in trace), None)):

@@ -25,7 +25,7 @@ def named(path):
 def test_there_is_one_of_each():
     """Also a new release's: a folder is added and none goes."""
     assert (COMPAT / "0.1.0").is_dir()
-    assert {path.suffix for path in ARTIFACTS} >= {".onnx", ".ssmc"}
+    assert {path.suffix for path in ARTIFACTS} >= {".onnx", ".pte", ".ssmc"}
 
 
 @pytest.mark.parametrize("path", BUNDLES, ids=named)

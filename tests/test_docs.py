@@ -97,7 +97,7 @@ def test_the_python_in_the_readme_runs(tmp_path):
     bundle = calibrate(plain, [case.input for case in plain.golden()])
     folder = tmp_path / "artifacts"
     export = "from ssmith.standalone import export_bundle; import sys, pathlib; " \
-        "export_bundle(pathlib.Path(sys.argv[1]), pathlib.Path(sys.argv[2]))"  # fmt: skip
+        "export_bundle(pathlib.Path(sys.argv[1]), pathlib.Path(sys.argv[2]), formats=['onnx', 'c99'])"  # fmt: skip
     bundle.write(tmp_path / "digits.ssm")
     subprocess.run([sys.executable, "-c", export, tmp_path / "digits.ssm", folder], check=True)
     (tmp_path / "digits.step.onnx").write_bytes((folder / "digits.step.onnx").read_bytes())
@@ -128,7 +128,8 @@ def test_new_and_run_on_a_csv_as_the_readme_does(tmp_path):
     recipe = fences(README, "toml")[0].replace('velocity"]', 'velocity"]\nvalidation = 0.2\ntest = 0.2')
     (tmp_path / "mine.toml").write_text(recipe)
     short = ["--set", "train.steps=12", "--set", "train.evaluate_every=6", "--set", "bench.seconds=0.2",
-             "--set", "bench.paced_seconds=0.2", "--set", "reduce.max_loss_increase=99"]  # fmt: skip
+             "--set", "bench.paced_seconds=0.2", "--set", "reduce.max_loss_increase=99",
+             "--set", 'export.formats=["onnx", "c99"]']  # fmt: skip
     commands = (["new", "--data", "robot.csv", "--out", "robot.toml"], ["run", "robot.toml", *short],
                 ["run", "mine.toml", *short])  # fmt: skip
     for arguments in commands:

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 from ssmith.compiler import find_compiler
+from ssmith.files import seal
 from ssmith.lowering import lower
 from ssmith.recipe import ExportSettings
 from tests.bundles import random_bundle
@@ -25,6 +26,7 @@ FILES = {  # file -> what opening it needs
     "net_int8.ssmc": "compiler",
     "net.step.onnx": "onnxruntime",
     "net.sequence.onnx": "onnxruntime",
+    "net.step.pte": "executorch",
 }
 
 
@@ -32,7 +34,11 @@ FILES = {  # file -> what opening it needs
 def folder(tmp_path_factory):
     folder = tmp_path_factory.mktemp("artifacts")
     bundle = calibrated(random_bundle(np.random.default_rng(3), orders=(4,), width=4))
-    lower(bundle, folder, ExportSettings())
+    lower(bundle, folder, ExportSettings(formats=("onnx", "c99")))
+    if importlib.util.find_spec("executorch"):
+        from ssmith.export.executorch import to_program
+
+        (folder / "net.step.pte").write_bytes(seal(to_program(bundle, "step").data))
     bundle.write(folder / "net.ssm")
     return folder
 

@@ -43,7 +43,7 @@ def program(bundle, form, precision="float32"):
 
 def opened(data):
     """The method ``forward``; the program lives as long as it does."""
-    from ssmith.export.executorch_program import quiet
+    from ssmith.runtime.executorch_package import quiet
 
     with quiet():
         from executorch.runtime import Runtime
@@ -221,3 +221,20 @@ def test_int8_without_ranges_is_refused(tmp_path):
 
 def test_a_dynamic_scale_is_only_for_single_frames():
     assert forms_of("int8-dynamic") == ("step",)
+
+
+def test_the_runtime_checks_the_golden_frames_in_the_bundled_program(tmp_path):
+    import executorch.extension.pybindings.portable_lib as runtime
+
+    from ssmith.export.executorch_program import bundled
+
+    bundle = small()
+    lower(bundle, tmp_path, ("float32",))
+    whole = runtime._load_bundled_program_from_buffer((tmp_path / "net.step.bpte").read_bytes())
+    for case in range(8):
+        whole.verify_result_with_bundled_expected_output("forward", case, 1e-4, 1e-5)
+    given = [torch.zeros(1, 3), *fresh(bundle)]
+    wrong = [torch.full((1, 2), 9.0), *fresh(bundle)]
+    other = runtime._load_bundled_program_from_buffer(bundled(program(bundle, "step"), [(given, wrong)]))
+    with pytest.raises(RuntimeError):
+        other.verify_result_with_bundled_expected_output("forward", 0, 1e-4, 1e-5)

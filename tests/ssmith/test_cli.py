@@ -7,6 +7,7 @@ import resource
 import signal
 import subprocess
 import sys
+from importlib.util import find_spec
 from pathlib import Path
 
 import numpy as np
@@ -113,7 +114,7 @@ def test_a_run_tells_what_int8_costs(finished):
 def test_quantize_a_bundle_with_data_and_export_what_was_asked_for(finished, tmp_path):
     plain, ready = tmp_path / "plain.ssm", tmp_path / "ready.ssm"
     Bundle.read(finished / "digits.ssm").without_calibration().write(plain)
-    folder = ["--out", str(tmp_path / "artifacts")]
+    folder = ["--out", str(tmp_path / "artifacts"), "--format", "onnx", "--format", "c99"]
     refused(ssmith("export", str(plain), "--precision", "int8", *folder), "ssmith quantize")
     for data in ("digits", str(finished)):
         done = ssmith("quantize", str(plain), "--data", data, "--out", str(ready), "--json")
@@ -144,7 +145,10 @@ def test_export_and_verify_a_bundle_outside_a_run(tmp_path):
     path = tmp_path / "net.ssm"
     random_bundle(np.random.default_rng(1)).write(path)
     folder = tmp_path / "artifacts"
-    assert ssmith("export", str(path), "--out", str(folder), "--json").returncode == 0
+    formats = ["--format", "c99", *(["--format", "executorch"] if find_spec("executorch") else [])]
+    assert ssmith("export", str(path), "--out", str(folder), "--json", *formats).returncode == 0
+    assert (folder / "net.c").exists() and not list(folder.glob("*.onnx"))
+    assert bool(list(folder.glob("*.pte"))) == ("executorch" in formats)
     done = ssmith("verify", str(folder), "--bundle", str(path), "--json")
     assert done.returncode == 0, done.stderr
 
@@ -152,7 +156,7 @@ def test_export_and_verify_a_bundle_outside_a_run(tmp_path):
 def test_an_artifact_of_another_model_is_refused(finished, tmp_path):
     stranger, folder = tmp_path / "net.ssm", tmp_path / "artifacts"
     random_bundle(np.random.default_rng(2), name="digits").write(stranger)
-    assert ssmith("export", str(stranger), "--out", str(folder)).returncode == 0
+    assert ssmith("export", str(stranger), "--out", str(folder), "--format", "c99").returncode == 0
     refused(ssmith("verify", str(folder), "--bundle", str(finished / "digits.ssm")), "digits")
 
 
@@ -183,6 +187,9 @@ def test_mistakes(arguments, words, tmp_path):
 def test_mistakes_about_precisions(finished, tmp_path):
     bundle, out = str(finished / "digits.ssm"), ["--out", str(tmp_path / "artifacts")]
     refused(ssmith("export", bundle, "--precision", "int4", *out), "write float32, int8, int8-all")
+    refused(ssmith("export", bundle, "--format", "tflite", *out), "write onnx, executorch or c99")
+    refused(ssmith("export", bundle, "--format", "c99", "--precision", "mixed", *out), "mixed is written as")
+    refused(ssmith("export", bundle, "--opset", "11", *out), "20, or 18")
     refused(ssmith("export", bundle, "--activation-bits", "12", *out), "16 bits", "8 bits")
     refused(ssmith("quantize", bundle, "--out", str(tmp_path / "x.bin")), "end it in .ssm")
     refused(ssmith("quantize", bundle, "--data", "flexjoint", "--out", str(tmp_path / "x.ssm")), "inputs")

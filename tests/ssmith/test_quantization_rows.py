@@ -30,9 +30,10 @@ def held_out(bundle):
 def test_each_rounding_has_a_row_once(bundle, held_out):
     ready = with_plan(bundle, held_out, 0.03)
     rows = precision_rows(ready, held_out, ExportSettings(precisions=WRITES["onnx"]))
-    assert [(row.precision, row.format, row.activation_bits) for row in rows[:2]] == [
+    assert [(row.precision, row.format, row.activation_bits) for row in rows[:3]] == [
         ("int8", "c99", 16),  # ONNX has the same codes
-        ("int8-all", "onnx", 16),
+        ("int8", "executorch", 8),
+        ("int8-all", "onnx", 8),
     ]
     assert {row.precision for row in rows} == set(WRITES["onnx"]) - {"float32"}
     snr = {(row.precision, row.format): row.snr_db for row in rows}

@@ -22,7 +22,7 @@ def model() -> Bundle:
 def test_all_at_once_without_data(model, tmp_path, capsys):
     model.write(tmp_path / "net.ssm")
     facts = quantize_bundle(
-        tmp_path / "net.ssm", None, sensitivity=True, loss_budget=0.03, precisions=["float16", "int8"]
+        tmp_path / "net.ssm", None, sensitivity=True, loss_budget=0.03, precisions=["int8-weights", "int8"]
     )
     json.dumps(facts, allow_nan=False)
     made = Bundle.read(tmp_path / "net-quantized.ssm")
@@ -30,7 +30,7 @@ def test_all_at_once_without_data(model, tmp_path, capsys):
     assert [row["rise"] for row in facts["sensitivity"]] == sorted(
         (row["rise"] for row in facts["sensitivity"]), reverse=True
     )
-    assert {"float16 (onnx)", "mixed (onnx)", "int8 (executorch, 8-bit activations)"} <= set(facts)
+    assert {"int8-weights (onnx)", "mixed (onnx)", "int8 (executorch, 8-bit activations)"} <= set(facts)
     assert "warnings" not in facts
     assert capsys.readouterr() == ("", "")
 
