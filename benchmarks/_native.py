@@ -75,12 +75,14 @@ class Candidate:
         call: runs that many steps.
         frames: frames that one step computes; times are given for one frame.
         build: the compiler's command line, or the versions behind it.
+        last: the output of the last frame, (Y); where it is given, numbers can be compared.
     """
 
     name: str
     call: Callable[[int], None]
     frames: int = 1
     build: str = ""
+    last: Callable[[], NDArray[np.float32]] | None = None
 
 
 def reference_model() -> Bundle:
@@ -146,7 +148,7 @@ def of_library(
     def call(calls: int, keep: Any = (ring, out)) -> None:
         driver.drive(*fixed, calls)
 
-    return Candidate(name, call, frames, build)
+    return Candidate(name, call, frames, build, last=lambda: out[-1].copy())
 
 
 def of_model(
@@ -220,13 +222,7 @@ def noise(frames: int, inputs: int) -> NDArray[np.float32]:
 
 def time_all(candidates: Sequence[Candidate], rounds: int) -> list[dict[str, Any]]:
     """A row a candidate: ns per frame (least and median) and its ratio to the first with an interval."""
-    pin()
-    calls = [_calls_in(candidate, BATCH_NS) for candidate in candidates]
-    times = np.zeros((rounds, len(candidates)))
-    for turn in range(rounds):
-        for k in np.roll(np.arange(len(candidates)), turn):  # nobody always follows the same neighbour
-            candidates[k].call(calls[k] // 8 + 1)
-            times[turn, k] = _timed(candidates[k], calls[k]) / (calls[k] * candidates[k].frames)
+    times = times_of(candidates, rounds)
     rows = []
     for k, candidate in enumerate(candidates):
         low, middle, high = interval(times[:, k] / times[:, 0])
@@ -240,6 +236,18 @@ def time_all(candidates: Sequence[Candidate], rounds: int) -> list[dict[str, Any
         }
         rows.append(row)
     return rows
+
+
+def times_of(candidates: Sequence[Candidate], rounds: int) -> NDArray[np.float64]:
+    """CPU time of one frame in ns, (rounds, candidates), each measured after a warm-up in its turn."""
+    pin()
+    calls = [_calls_in(candidate, BATCH_NS) for candidate in candidates]
+    times = np.zeros((rounds, len(candidates)))
+    for turn in range(rounds):
+        for k in np.roll(np.arange(len(candidates)), turn):  # nobody always follows the same neighbour
+            candidates[k].call(calls[k] // 8 + 1)
+            times[turn, k] = _timed(candidates[k], calls[k]) / (calls[k] * candidates[k].frames)
+    return times
 
 
 def ratio_of(rows: Sequence[dict[str, Any]], name: str, other: str) -> float:

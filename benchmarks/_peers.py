@@ -1,7 +1,8 @@
 """Other engines in the benchmark's turns: a function a peer, each from sources or packages of the user's.
 
-Nothing of them is in this repository: RTNeural comes from a checkout that the user names, ExecuTorch and
-ONNX Runtime from their packages. What is missing is said on stderr and left out.
+Nothing of them is in this repository: RTNeural comes from a checkout that the user names, ONNX Runtime from
+its package; ExecuTorch is in _peers_executorch.py, torch in _peers_torch.py. What is missing is said on
+stderr and left out.
 """
 
 from __future__ import annotations
@@ -10,13 +11,17 @@ import importlib.util
 import shlex
 import subprocess
 import sys
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 from _native import Candidate, build_name, noise, of_library
 
 from ssmith.bundle import Bundle
+from ssmith.ops import Float32
 from ssmith.runtime.session import Session
 
 PEERS = Path(__file__).parent / "peers"
@@ -57,12 +62,12 @@ def rtneural(network: Network, sources: Sources, folder: Path) -> list[Candidate
         folder: where the libraries go.
     """
     if sources.rtneural is None:
-        _left_out("RTNeural", "name a checkout with --rtneural FOLDER")
+        left_out("RTNeural", "name a checkout with --rtneural FOLDER")
         return []
     # 32 is the widest alignment that RTNeural's Eigen back-end takes, and Eigen must not want more.
     backends = {"STL": ["-DRTNEURAL_USE_STL=1", "-DRTNEURAL_DEFAULT_ALIGNMENT=32"]}
     if sources.eigen is None:
-        _left_out("RTNeural's Eigen back-end", "name Eigen's folder with --eigen FOLDER")
+        left_out("RTNeural's Eigen back-end", "name Eigen's folder with --eigen FOLDER")
     else:
         backends["Eigen"] = [
             "-DRTNEURAL_USE_EIGEN=1",
@@ -75,100 +80,57 @@ def rtneural(network: Network, sources: Sources, folder: Path) -> list[Candidate
     for backend, flags in backends.items():
         path = folder / f"rtneural_{network.name}_{backend}.so"
         given = [f"-DNETWORK={network.name}", *flags, f"-I{sources.rtneural}"]
-        build = _build(PEERS / "rtneural.cpp", given, path)
+        made = build(PEERS / "rtneural.cpp", given, path)
         name = f"RTNeural {network.name}, {backend}"
-        candidates.append(of_library(name, path, network.inputs, network.outputs, build=build))
+        candidates.append(of_library(name, path, network.inputs, network.outputs, build=made))
     return candidates
 
 
-def onnx_runtime(bundle: Bundle, folder: Path) -> list[Candidate]:
+def in_python(
+    name: str,
+    step: Callable[[Float32], Any],
+    inputs: int,
+    build: str = "",
+    given: Callable[[Float32], Any] = np.asarray,
+) -> Candidate:
+    """A Python function that computes one frame and remembers its states.
+
+    Args:
+        name: in the results.
+        step: (1, U), as ``given`` makes it of an array, to (Y) or (1, Y).
+        inputs: U.
+        build: the versions behind it.
+        given: what a program would hold its frames in.
+    """
+    frames = [given(frame[None]) for frame in noise(PYTHON_FRAMES, inputs)]
+    kept: list[Any] = []
+
+    def call(calls: int) -> None:
+        y = None
+        for _ in range(calls):
+            for frame in frames:
+                y = step(frame)
+        kept[:] = [y]
+
+    return Candidate(name, call, PYTHON_FRAMES, build, last=lambda: np.array(kept[0], np.float32).reshape(-1))
+
+
+def onnx_runtime(bundle: Bundle, folder: Path, name: str = "ONNX Runtime, Python") -> list[Candidate]:
     """The bundle in ONNX Runtime, from Python: one thread, inputs and states bound once."""
     if any(importlib.util.find_spec(name) is None for name in ("onnx", "onnxruntime")):
-        _left_out("ONNX Runtime", "pip install 'ssmith[export,onnx]'")
+        left_out("ONNX Runtime", "pip install 'ssmith[export,onnx]'")
         return []
     from ssmith.export.onnx import lower
 
     session = Session.open(lower(bundle, folder)[0], backend="onnx")
-    frames = list(noise(PYTHON_FRAMES, len(bundle.meta.inputs)))
-
-    def call(calls: int) -> None:
-        for _ in range(calls):
-            for frame in frames:
-                session.step(frame)
-
-    build = f"onnxruntime {version('onnxruntime')}"
-    return [Candidate("ONNX Runtime, Python", call, frames=PYTHON_FRAMES, build=build)]
+    made = f"onnxruntime {version('onnxruntime')}"
+    inputs = len(bundle.meta.inputs)
+    return [in_python(name, session.step, inputs, made, lambda frame: frame[0])]
 
 
-def executorch(bundle: Bundle, folder: Path) -> list[Candidate]:
-    """The bundle as an ExecuTorch program with XNNPACK, through the C++ API and from Python; one thread."""
-    if importlib.util.find_spec("executorch") is None:
-        _left_out("ExecuTorch", "pip install 'ssmith[train,executorch]'")
-        return []
-    from _executorch import lower
-
-    program = folder / f"{bundle.name}.pte"
-    widths = lower(bundle, program)
-    return [_executorch_cxx(bundle, program, folder), _executorch_python(bundle, program, widths)]
-
-
-def _executorch_cxx(bundle: Bundle, program: Path, folder: Path) -> Candidate:
-    package = importlib.util.find_spec("executorch")
-    assert package is not None
-    assert package.submodule_search_locations is not None
-    root = next(p for p in map(Path, package.submodule_search_locations) if (p / "include").is_dir())
-    # As its CMake package says: the include paths, the definitions its libraries were compiled with, and
-    # the registering libraries, which nothing refers to.
-    given = [
-        f'-DPROGRAM="{program}"',
-        "-DC10_USING_CUSTOM_GENERATED_MACROS",
-        "-DET_EVENT_TRACER_ENABLED",
-        "-DET_USE_THREADPOOL",
-        f"-I{root / 'include'}",
-        f"-I{root / 'include/executorch/runtime/core/portable_type/c10'}",
-    ]
-    names = (
-        "executorch",
-        "executorch_kernels_optimized",
-        "executorch_backend_xnnpack",
-        "executorch_threadpool",
-    )
-    link = [
-        f"-L{root / 'lib'}",
-        f"-Wl,-rpath,{root / 'lib'}",
-        "-Wl,--no-as-needed",
-        *(f"-l{n}" for n in names),
-    ]
-    path = folder / f"executorch_{bundle.name}.so"
-    build = f"executorch {version('executorch')}, {_build(PEERS / 'executorch.cpp', given, path, link)}"
-    inputs, outputs = len(bundle.meta.inputs), len(bundle.meta.outputs)
-    return of_library("ExecuTorch, C++", path, inputs, outputs, build=build)
-
-
-def _executorch_python(bundle: Bundle, program: Path, widths: list[int]) -> Candidate:
-    import torch
-    from executorch.extension.pybindings import portable_lib
-    from executorch.runtime import Runtime
-
-    portable_lib._unsafe_reset_threadpool(1)
-    loaded = Runtime.get().load_program(program)  # the method reads from it for as long as it lives
-    method = loaded.load_method("forward")
-    assert method is not None
-    frames = [torch.from_numpy(frame[None]) for frame in noise(PYTHON_FRAMES, len(bundle.meta.inputs))]
-
-    def call(calls: int, keep: object = loaded) -> None:
-        states = [torch.zeros(1, n) for n in widths]
-        for _ in range(calls):
-            for frame in frames:
-                _, *states = method.execute((frame, *states))
-
-    build = f"executorch {version('executorch')}"
-    return Candidate("ExecuTorch, Python", call, frames=PYTHON_FRAMES, build=build)
-
-
-def _build(source: Path, given: list[str], path: Path, link: list[str] | None = None) -> str:
+def build(source: Path, given: Sequence[str], path: Path, link: Sequence[str] = ()) -> str:
     """Compile a peer's library; the command line that says how, without paths."""
-    command = ["g++", *CXX, *given, str(source), "-o", str(path), *(link or ())]
+    command = ["g++", *CXX, *given, str(source), "-o", str(path), *link]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     if done.returncode != 0:
         raise RuntimeError(f"{shlex.join(command)}\n{done.stderr[-2000:]}")
@@ -176,5 +138,5 @@ def _build(source: Path, given: list[str], path: Path, link: list[str] | None = 
     return build_name("g++", shown)
 
 
-def _left_out(what: str, how: str) -> None:
+def left_out(what: str, how: str) -> None:
     print(f"{what} is left out: {how}", file=sys.stderr)

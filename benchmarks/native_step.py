@@ -37,7 +37,8 @@ from _native import (
     time_all,
 )
 from _output import publish
-from _peers import GRU16, GRU64X4, LSTM8, Network, Sources, executorch, onnx_runtime, rtneural
+from _peers import GRU16, GRU64X4, LSTM8, Network, Sources, onnx_runtime, rtneural
+from _peers_executorch import executorch
 from _runs import TASKS, full_and_reduced
 
 from ssmith.export import c99

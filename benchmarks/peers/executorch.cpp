@@ -1,6 +1,7 @@
-// An ExecuTorch step model behind the function that the benchmark times; -DPROGRAM="x.pte" names it. Inputs are
-// the frame and the states, outputs the result and the new states; none is in the plan, so that inputs are read
-// where they lie and the runtime copies nothing. One thread, whatever the pool has.
+// An ExecuTorch program behind the function that the benchmark times; -DPROGRAM="x.pte" names it. Inputs are the
+// frame and the states, outputs the result and the new states; a program that keeps its states inside has the
+// first of each alone. Inputs are not in the program's plan of memory, so they are read where they lie. One
+// thread, whatever the pool has.
 
 #include <executorch/extension/module/module.h>
 #include <executorch/extension/tensor/tensor.h>
@@ -47,9 +48,7 @@ public:
             require(method->set_input(*ins[i], i) == Error::Ok, "an input");
         }
         for (size_t i = 0; i < method->outputs_size(); i++) {
-            outs.push_back(zeros_like(method->method_meta().output_tensor_meta(i)));
-            const Error status = method->set_output_data_ptr(outs[i]->mutable_data_ptr(), outs[i]->nbytes(), i);
-            require(status == Error::Ok, "an output");
+            require(method->method_meta().output_tensor_meta(i)->is_memory_planned(), "memory of an output");
         }
     }
 
@@ -59,14 +58,16 @@ public:
         std::memcpy(ins[0]->mutable_data_ptr(), in, ins[0]->nbytes());
         require(method->execute() == Error::Ok, "a step");
         for (size_t i = 1; i < ins.size(); i++)
-            std::memcpy(ins[i]->mutable_data_ptr(), outs[i]->const_data_ptr(), ins[i]->nbytes());
-        std::memcpy(out, outs[0]->const_data_ptr(), outs[0]->nbytes());
+            std::memcpy(ins[i]->mutable_data_ptr(), output(i).const_data_ptr(), ins[i]->nbytes());
+        std::memcpy(out, output(0).const_data_ptr(), output(0).nbytes());
     }
 
 private:
+    const executorch::aten::Tensor &output(size_t i) const { return method->get_output(i).toTensor(); }
+
     Module module;
     Method *method = nullptr;
-    std::vector<TensorPtr> ins, outs;
+    std::vector<TensorPtr> ins;
 };
 
 Model model;
