@@ -90,7 +90,7 @@ def export(
     ] = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Write ONNX, ExecuTorch, C99: bundle → artifacts/. A lone bundle is verified, a run by its next stage."""
+    """Write ONNX, ExecuTorch, C99: bundle → artifacts/. Verifies a lone bundle, a run in its next stage."""
     if source.is_dir():
         given: dict[str, object] = {"--out": folder, "--format": formats, "--precision": precision}
         _refuse_for_runs(source, "export", given | {BITS: activation_bits, "--opset": opset})

@@ -96,8 +96,10 @@ def test_the_python_in_the_readme_runs(tmp_path):
     plain = random_bundle(np.random.default_rng(0), name="digits")
     bundle = calibrate(plain, [case.input for case in plain.golden()])
     folder = tmp_path / "artifacts"
-    export = "from ssmith.standalone import export_bundle; import sys, pathlib; " \
-        "export_bundle(pathlib.Path(sys.argv[1]), pathlib.Path(sys.argv[2]), formats=['onnx', 'c99'])"  # fmt: skip
+    export = (
+        "from ssmith.standalone import export_bundle; import sys; from pathlib import Path; "
+        "export_bundle(Path(sys.argv[1]), Path(sys.argv[2]), formats=['onnx', 'c99'])"
+    )
     bundle.write(tmp_path / "digits.ssm")
     subprocess.run([sys.executable, "-c", export, tmp_path / "digits.ssm", folder], check=True)
     (tmp_path / "digits.step.onnx").write_bytes((folder / "digits.step.onnx").read_bytes())
