@@ -5,21 +5,21 @@ from __future__ import annotations
 import tempfile
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import get_args
+from typing import Any, get_args
 
 import numpy as np
 
 from ssmith.devices.fingerprint import busy_note
-from ssmith.devices.host import Host
+from ssmith.devices.golden import compare
+from ssmith.devices.registry import find_target
 from ssmith.devices.target import KINDS, Job, Plan, Probe, RawRun, Target, held
 from ssmith.devices.timing import Nanoseconds, find_warm_up, summarise, summarise_deadlines
 from ssmith.errors import InputError, MissingToolError
-from ssmith.measurement import Deadline, Measurement
+from ssmith.measurement import Deadline, Golden, Measurement, MetricKind
 from ssmith.recipe import ArtifactPrecision
 from ssmith.runtime.artifacts import find_bundle, read_manifest
 from ssmith.runtime.session import BackendName
 
-TARGETS: dict[str, Callable[[], Target]] = {"host": Host}
 ENOUGH = 10_000  # samples for a p99.9
 
 
@@ -28,6 +28,7 @@ def bench(
     target: Target | str = "host",
     *,
     backends: Sequence[BackendName] | None = None,
+    precisions: Sequence[str] | None = None,
     plan: Plan | None = None,
     on_skip: Callable[[BackendName, str], None] | None = None,
 ) -> list[Measurement]:
@@ -39,6 +40,7 @@ def bench(
         artifacts: the artifact folder.
         target: ``"host"`` or an object that follows ``Target``.
         backends: only these; None takes what the folder holds and the target can run.
+        precisions: only these of each backend; None takes all that the folder holds.
         plan: how long to measure.
         on_skip: called with (backend, reason) for what the folder holds but the target cannot run.
 
@@ -48,8 +50,10 @@ def bench(
         SsmithError: a measured program failed.
     """
     artifacts, plan = Path(artifacts), plan or Plan()
-    place = _target(target) if isinstance(target, str) else target
+    place = find_target(target) if isinstance(target, str) else target
     probe = place.probe()
+    if probe.absent is not None:
+        raise MissingToolError(f"{place.name} cannot be used here: {probe.absent}")
     found = present(artifacts)
     missing = {name: why for name in found if (why := _why_not(name, probe))}
     for name in backends or ():
@@ -68,6 +72,7 @@ def bench(
         _measured(place, probe, artifacts, name, precision, plan)
         for name in chosen
         for precision in found[name]
+        if precisions is None or precision in precisions
     ]
 
 
@@ -93,24 +98,13 @@ def _measured(
 def measurement(target: str, probe: Probe, job: Job, raw: RawRun, plan: Plan) -> Measurement:
     """All arithmetic between a target's raw numbers and the published ones."""
     fingerprint = probe.fingerprint | job.fingerprint
-    if probe.emulated:
-        return Measurement(
-            target=target,
-            backend=job.backend,
-            precision=job.precision,
-            metric_kind="instructions",
-            emulated=True,
-            artifact=job.artifact,
-            instructions_per_step=raw.instructions_per_step,
-            flash_bytes=_first(raw.flash_bytes, job.flash_bytes),
-            ram_bytes=raw.ram_bytes,
-            notes=list(job.notes),
-            fingerprint=fingerprint,
-        )
+    golden = compare(job.artifacts, job.backend, job.precision, raw.golden_outputs)
+    if probe.emulated or (golden is not None and not golden.passed):
+        return _without_time(target, probe, job, raw, golden)
     warm_up = find_warm_up(raw.samples, limit=plan.warmup_limit)
     steady = raw.samples[warm_up.steps :][: plan.steps]
     timing = summarise(steady, overhead_ns=raw.overhead_ns)
-    notes = [*job.notes, *filter(None, [busy_note(fingerprint)])]
+    notes = [*job.notes, *raw.notes, *filter(None, [busy_note(fingerprint)])]
     if not warm_up.stable:
         notes.append(
             f"step times had not settled after {warm_up.steps} warm-up steps: the machine was busy, so"
@@ -124,6 +118,10 @@ def measurement(target: str, probe: Probe, job: Job, raw: RawRun, plan: Plan) ->
         precision=job.precision,
         metric_kind="latency",
         artifact=job.artifact,
+        golden=golden,
+        layers=list(raw.layers),
+        code_bytes=raw.code_bytes,
+        stack_bytes=raw.stack_bytes,
         clock=raw.clock,
         timer_overhead_us=raw.overhead_ns / 1e3,
         cold_start_us=_median_us(raw.cold_start_ns),
@@ -143,10 +141,33 @@ def measurement(target: str, probe: Probe, job: Job, raw: RawRun, plan: Plan) ->
     )
 
 
-def _target(name: str) -> Target:
-    if name not in TARGETS:
-        raise InputError(f"there is no target {name!r}; write {' or '.join(sorted(TARGETS))}")
-    return TARGETS[name]()
+def _without_time(target: str, probe: Probe, job: Job, raw: RawRun, golden: Golden | None) -> Measurement:
+    """A row of counts or estimates, or of nothing but a wrong result."""
+    kind: MetricKind = "correctness"
+    numbers: dict[str, Any] = {}
+    if golden is None or golden.passed:
+        if raw.instructions_per_step is not None:
+            kind = "instructions"
+            numbers = {"instructions_per_step": raw.instructions_per_step, "count_unit": raw.count_unit}
+        elif raw.cycles_estimated is not None:
+            kind = "static_estimate"
+        numbers |= {"cycles_estimated": raw.cycles_estimated, "layers": list(raw.layers)}
+    return Measurement(
+        target=target,
+        backend=job.backend,
+        precision=job.precision,
+        metric_kind=kind,
+        emulated=probe.emulated,
+        artifact=job.artifact,
+        golden=golden,
+        flash_bytes=_first(raw.flash_bytes, job.flash_bytes),
+        ram_bytes=raw.ram_bytes,
+        code_bytes=raw.code_bytes,
+        stack_bytes=raw.stack_bytes,
+        notes=[*job.notes, *raw.notes],
+        fingerprint=probe.fingerprint | job.fingerprint,
+        **numbers,
+    )
 
 
 def _why_not(backend: BackendName, probe: Probe) -> str:

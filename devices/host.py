@@ -113,6 +113,11 @@ class Host:
         )
 
 
+def open_target(model: str) -> Host:
+    """The host; it has no models."""
+    return Host()
+
+
 @contextlib.contextmanager
 def pinned() -> Iterator[int | None]:
     """Hold this thread, and every process it starts, on one core; given back at the end.

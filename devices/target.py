@@ -13,6 +13,8 @@ from typing import Literal, Protocol
 import numpy as np
 
 from ssmith.devices.timing import Nanoseconds
+from ssmith.measurement import LayerCost, MetricKind
+from ssmith.ops import Float32
 from ssmith.runtime.artifacts import Artifact, Kind, Manifest
 from ssmith.runtime.session import BackendName
 
@@ -66,6 +68,8 @@ class Probe:
     emulated: bool = False
     fingerprint: dict[str, str] = field(default_factory=dict)
     missing: dict[BackendName, str] = field(default_factory=dict)  # backend -> what would make it available
+    measures: tuple[MetricKind, ...] = ("latency",)  # what numbers from here can be
+    absent: str | None = None  # why nothing can run there, and what to install or connect
 
 
 @dataclass(frozen=True)
@@ -116,6 +120,14 @@ class RawRun:
         clock: language of the timing loop.
         pinned: whether the process was held on one core.
         instructions_per_step: from an emulator; then every time above stays empty.
+        count_unit: what ``instructions_per_step`` counts.
+        cycles_estimated: of a step, by a model of the core.
+        golden_outputs: what the target computed for ``golden.case`` frames from a fresh state, shape (T, Y);
+            None where it does not say.
+        code_bytes: machine code of the model.
+        stack_bytes: deepest use during a step.
+        layers: what each op of the model costs, where the target can tell.
+        notes: what a reader has to know that only the run showed.
     """
 
     samples: Nanoseconds = field(default_factory=_none)
@@ -132,6 +144,13 @@ class RawRun:
     clock: Literal["c", "python"] = "python"
     pinned: bool | None = None
     instructions_per_step: float | None = None
+    count_unit: Literal["instructions", "fuel"] = "instructions"
+    cycles_estimated: float | None = None
+    golden_outputs: Float32 | None = None
+    code_bytes: int | None = None
+    stack_bytes: int | None = None
+    layers: tuple[LayerCost, ...] = ()
+    notes: tuple[str, ...] = ()
 
 
 class Target(Protocol):

@@ -64,6 +64,42 @@ class Deadline(BaseModel):
     worst_us: float  # from the moment a step was due to its end, lateness of the wake-up included
 
 
+class Golden(BaseModel):
+    """Whether the target computed what the model computes, on recorded frames.
+
+    ``tolerance`` is on ``max_abs``, in units of the output; 0 asks for the same bits.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+    frames: int = Field(ge=1)
+    max_abs: float = Field(ge=0)
+    tolerance: float = Field(ge=0)
+    against: str  # "reference float32", "integer reference", "reference float64"
+    passed: bool
+
+
+class Block(BaseModel):
+    """A block of audio frames computed at once, against the time in which the next one comes."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+    frames: int = Field(ge=1)
+    p50_us: float
+    p99_us: float | None
+    max_us: float
+    duty_p50: float  # of the block's duration
+    duty_max: float
+
+
+class LayerCost(BaseModel):
+    """The share of one op of the model in a step, in the unit of its measurement."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+    layer: str
+    instructions: float | None = None
+    time_us: float | None = None
+    cycles_estimated: float | None = None
+
+
 class Measurement(BaseModel):
     """What was measured, where and how.
 
@@ -90,6 +126,17 @@ class Measurement(BaseModel):
     deadline: Deadline | None = None  # None where the model has no rate
     python_step_p50_us: float | None = None  # the same step called as Session.step from Python
     instructions_per_step: float | None = None
+    count_unit: Literal["instructions", "fuel"] = "instructions"  # fuel: WebAssembly operators
+    cycles_estimated: float | None = None  # of kind static_estimate: a model of the core, nothing ran
+    intervals: dict[str, tuple[float, float]] = {}  # 95 % over repeats, by the name of a time in ``timing``
+    noisy: bool | None = None  # repeats differ more than they should; None: not repeated
+    blocks: list[Block] = []
+    layers: list[LayerCost] = []
+    golden: Golden | None = None  # None: not compared on this target
+    error: str | None = None  # why there is no number; everything else may be missing then
+    command: str | None = None  # what gives this row again
+    code_bytes: int | None = None  # machine code of the model, libraries left out
+    stack_bytes: int | None = None  # deepest use during a step
     flash_bytes: int | None = None  # constants of the model: C tables, or the file itself
     ram_bytes: int | None = None  # state and scratch of one instance
     peak_rss_bytes: int | None = None  # of the whole process
@@ -111,10 +158,20 @@ class Measurement(BaseModel):
                 "record instructions or correctness instead of a latency"
             )
         times = (self.timing, self.deadline, self.cold_start_us, self.load_us, self.first_step_us)
+        numbers = (*times, self.instructions_per_step, self.cycles_estimated)
+        failed = self.error is not None or (self.golden is not None and not self.golden.passed)
+        if failed and any(value is not None for value in numbers):
+            raise ValueError("what failed or computes something else has no cost; leave the numbers out")
+        if failed and self.metric_kind != "correctness":
+            raise ValueError("what failed or computes something else is a fact of kind 'correctness'")
+        if self.emulated and (self.blocks or any(layer.time_us is not None for layer in self.layers)):
+            raise ValueError(f"target {self.target!r} is emulated: it has no times of blocks or layers")
         if self.metric_kind != "latency" and any(value is not None for value in times):
             raise ValueError(f"a measurement of kind {self.metric_kind!r} holds no times")
         if self.metric_kind == "instructions" and self.instructions_per_step is None:
             raise ValueError("a measurement of instructions needs instructions_per_step")
+        if self.metric_kind == "static_estimate" and self.cycles_estimated is None:
+            raise ValueError("a static estimate needs cycles_estimated")
         return self
 
 

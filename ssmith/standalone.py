@@ -243,6 +243,11 @@ def propose_recipe(data: Path, target: Path) -> list[str]:
 
 def list_devices() -> list[Facts]:
     """Every target with what it can measure here."""
-    from ssmith.devices.bench import TARGETS
+    from ssmith.devices.registry import FAMILIES, find_target, names
 
-    return [{"target": name, **asdict(make().probe())} for name, make in TARGETS.items()]
+    rows: list[Facts] = []
+    for name in names():
+        family = FAMILIES[name.partition(":")[0]]
+        known: Facts = {"absent": None} if family.form else asdict(find_target(name).probe())
+        rows.append({"target": name, "what": family.what, **known})
+    return rows

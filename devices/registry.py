@@ -1,0 +1,71 @@
+"""Targets by name: ``host``, ``emulated:cortex-m4``, ``ssh:pi@raspberrypi.local`` and so on.
+
+Each kind stands in a file of its own, imported when it is asked for.
+"""
+
+from __future__ import annotations
+
+import difflib
+import importlib
+from dataclasses import dataclass
+from typing import cast
+
+from ssmith.devices.target import Target
+from ssmith.errors import InputError
+
+
+@dataclass(frozen=True)
+class Family:
+    """A kind of target.
+
+    Args:
+        module: of ssmith.devices, with ``open_target(model: str) -> Target`` that knows its models.
+        models: what stands behind the colon where there is a fixed list; empty where the kind is one target.
+        form: what stands behind the colon where it is the user's, ``USER@HOST``.
+        what: one sentence for lists.
+    """
+
+    module: str
+    what: str
+    models: tuple[str, ...] = ()
+    form: str | None = None
+
+
+FAMILIES: dict[str, Family] = {
+    "host": Family("host", "this machine: real latency"),
+}
+
+
+def find_target(name: str) -> Target:
+    """The target of this name.
+
+    Raises:
+        InputError: there is none; the message names the nearest.
+    """
+    kind, colon, model = name.partition(":")
+    family = FAMILIES.get(kind)
+    if family is None:
+        raise InputError(f"there is no target {name!r}; write {_listed(name, list(names()))}")
+    if family.form is not None and not model:
+        raise InputError(f"target {name!r} lacks its place; write {kind}:{family.form}")
+    if family.form is None and bool(colon) != bool(family.models):
+        raise InputError(f"there is no target {name!r}; write {_listed(name, _names_of(kind, family))}")
+    if family.models and model not in family.models:
+        raise InputError(f"there is no target {name!r}; write {_listed(name, _names_of(kind, family))}")
+    return cast(Target, importlib.import_module(f"ssmith.devices.{family.module}").open_target(model))
+
+
+def names() -> list[str]:
+    """Every target that has a fixed name, and the form of the others."""
+    return [name for kind, family in FAMILIES.items() for name in _names_of(kind, family)]
+
+
+def _names_of(kind: str, family: Family) -> list[str]:
+    if family.form is not None:
+        return [f"{kind}:{family.form}"]
+    return [f"{kind}:{model}" for model in family.models] or [kind]
+
+
+def _listed(name: str, known: list[str]) -> str:
+    near = difflib.get_close_matches(name, known, 3)
+    return " or ".join(near or known)
