@@ -164,10 +164,10 @@ class Measurement(BaseModel):
             raise ValueError("what failed or computes something else has no cost; leave the numbers out")
         if failed and self.metric_kind != "correctness":
             raise ValueError("what failed or computes something else is a fact of kind 'correctness'")
-        if self.emulated and (self.blocks or any(layer.time_us is not None for layer in self.layers)):
-            raise ValueError(f"target {self.target!r} is emulated: it has no times of blocks or layers")
         if self.metric_kind != "latency" and any(value is not None for value in times):
             raise ValueError(f"a measurement of kind {self.metric_kind!r} holds no times")
+        if self.emulated and (self.blocks or any(layer.time_us is not None for layer in self.layers)):
+            raise ValueError(f"target {self.target!r} is emulated: it has no times of blocks or layers")
         if self.metric_kind == "instructions" and self.instructions_per_step is None:
             raise ValueError("a measurement of instructions needs instructions_per_step")
         if self.metric_kind == "static_estimate" and self.cycles_estimated is None:

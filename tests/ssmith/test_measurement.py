@@ -18,7 +18,8 @@ def test_an_emulator_may_not_hold_a_latency():
 @pytest.mark.parametrize("kind", ["instructions", "static_estimate", "correctness"])
 @pytest.mark.parametrize("value", [{"timing": TIMING}, {"first_step_us": 0.0}, {"load_us": 3.0}])
 def test_only_a_latency_holds_times(kind, value):
-    extra = {"instructions_per_step": 5.0} if kind == "instructions" else {}
+    needed = {"instructions": "instructions_per_step", "static_estimate": "cycles_estimated"}
+    extra = {needed[kind]: 5.0} if kind in needed else {}
     Measurement(**BASE, metric_kind=kind, emulated=True, **extra)
     with pytest.raises(ValidationError, match="holds no times"):
         Measurement(**BASE, metric_kind=kind, emulated=True, **extra, **value)
@@ -27,6 +28,11 @@ def test_only_a_latency_holds_times(kind, value):
 def test_instructions_need_a_count():
     with pytest.raises(ValidationError, match="instructions_per_step"):
         Measurement(**BASE, metric_kind="instructions")
+
+
+def test_a_static_estimate_needs_cycles():
+    with pytest.raises(ValidationError, match="cycles_estimated"):
+        Measurement(**BASE, metric_kind="static_estimate")
 
 
 def test_percentiles_may_not_decrease():
