@@ -52,7 +52,12 @@ class Timing(BaseModel):
 
 
 class Deadline(BaseModel):
-    """How a paced run at the model's own rate went: one step is due every ``period_us``."""
+    """How a paced run went: one step is due every ``period_us``, by default at the model's own rate.
+
+    The histogram counts steps by the time from the moment they were due to their end:
+    ``late_counts[i]`` of them took more than ``late_edges_us[i]`` and at most ``late_edges_us[i + 1]``.
+    The period is an edge, so what lies beyond it are the misses.
+    """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
     period_us: float = Field(gt=0)
@@ -62,6 +67,21 @@ class Deadline(BaseModel):
     duty: float  # mean busy time of the paced steps / period
     real_time_factor: float  # period / mean back-to-back step; above 1 is faster than real time
     worst_us: float  # from the moment a step was due to its end, lateness of the wake-up included
+    worst_at_s: float | None = None  # when that step was due, since the first one was
+    wake_p50_us: float | None = None  # from the moment a step was due to its start
+    wake_p99_us: float | None = None
+    wake_max_us: float | None = None
+    jitter_us: float | None = None  # standard deviation of that
+    late_edges_us: list[float] = []
+    late_counts: list[int] = []
+
+    @model_validator(mode="after")
+    def _check(self) -> Deadline:
+        if self.late_counts and sum(self.late_counts) != self.steps:
+            raise ValueError("the histogram must hold every step once")
+        if self.late_counts and len(self.late_edges_us) != len(self.late_counts) + 1:
+            raise ValueError("a histogram has one edge more than counts")
+        return self
 
 
 class Golden(BaseModel):
@@ -88,6 +108,7 @@ class Block(BaseModel):
     max_us: float
     duty_p50: float  # of the block's duration
     duty_max: float
+    rate_hz: float | None = None  # frames a second: a block lasts frames / rate
 
 
 class LayerCost(BaseModel):
@@ -116,7 +137,8 @@ class Measurement(BaseModel):
     emulated: bool = False
     artifact: str | None = None  # the file that was run
     clock: Literal["c", "python"] | None = None  # the language the timing loop is written in
-    timer_overhead_us: float | None = None  # one clock reading, already subtracted from the times
+    timer_overhead_us: float | None = None  # of the loop in each time, already subtracted
+    loop_overhead_us: float | None = None  # what the loop costs a step in all, none of it in the times
     cold_start_us: float | None = None  # starting a fresh process until the model can take a frame
     load_us: float | None = None  # of that, opening the artifact, imports of the backend included
     first_step_us: float | None = None
@@ -128,8 +150,9 @@ class Measurement(BaseModel):
     instructions_per_step: float | None = None
     count_unit: Literal["instructions", "fuel"] = "instructions"  # fuel: WebAssembly operators
     cycles_estimated: float | None = None  # of kind static_estimate: a model of the core, nothing ran
+    repeats: int = Field(default=1, ge=1)  # processes whose steps ``timing`` holds together
     intervals: dict[str, tuple[float, float]] = {}  # 95 % over repeats, by the name of a time in ``timing``
-    noisy: bool | None = None  # repeats differ more than they should; None: not repeated
+    noisy: bool | None = None  # notes say why; None: not repeated, and nothing speaks against the one run
     blocks: list[Block] = []
     layers: list[LayerCost] = []
     golden: Golden | None = None  # None: not compared on this target
