@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from ssmith.devices.bench import bench, present
-from ssmith.devices.registry import find_target
+from ssmith.devices.fleet import Board
+from ssmith.devices.registry import find_target, is_remote
 from ssmith.devices.target import Plan, Target
 from ssmith.errors import SsmithError
 from ssmith.measurement import Measurement
@@ -18,46 +19,60 @@ OnRow = Callable[[Measurement], None]
 
 def bench_everywhere(
     artifacts: Path,
-    targets: Sequence[str],
+    boards: Mapping[str, Board],
     *,
     backends: Collection[BackendName] | None = None,
     plan: Plan | None = None,
     on_row: OnRow | None = None,
-    parallel: bool = False,
 ) -> list[Measurement]:
-    """Measure every artifact on every target.
+    """Measure every artifact on every board: those with a processor of their own at once, then the others.
 
     Args:
         artifacts: the artifact folder.
-        targets: their names; an unknown one is refused before anything runs.
-        backends: only these, where a target has them; None takes all that the folder holds.
+        boards: by the name that their rows get; see ``fleet``.
+        backends: only these, where a board has them; None takes all that the folder holds.
         plan: how long to measure.
-        on_row: called with each row as it comes, from several threads if ``parallel``.
-        parallel: all targets at once, for boards that do not share a processor.
+        on_row: called with each row as it comes, from several threads.
+
+    Returns:
+        Rows in the order of ``boards``.
 
     Raises:
         InputError: there is no such target.
     """
-    places = [find_target(name) for name in dict.fromkeys(targets)]
-    wanted = [name for name in present(artifacts) if backends is None or name in backends]
+    places = {name: find_target(board.target) for name, board in boards.items()}
+    held = [name for name in present(artifacts) if backends is None or name in backends]
 
-    def all_of(place: Target) -> list[Measurement]:
-        return _on_one(place, artifacts, wanted, plan or Plan(), on_row or (lambda row: None))
+    def all_of(name: str) -> list[Measurement]:
+        board = boards[name]
+        wanted = [b for b in held if board.backends is None or b in board.backends]
+        return _on_one(name, board, places[name], artifacts, wanted, plan or Plan(), on_row)
 
-    with ThreadPoolExecutor(len(places) if parallel and places else 1) as pool:
-        return [row for rows in pool.map(all_of, places) for row in rows]
+    apart = [name for name in boards if is_remote(boards[name].target)]
+    with ThreadPoolExecutor(max(1, len(apart))) as pool:
+        found = dict(zip(apart, pool.map(all_of, apart), strict=True))
+    found |= {name: all_of(name) for name in boards if name not in found}
+    return [row for name in boards for row in found[name]]
 
 
 def _on_one(
-    place: Target, artifacts: Path, wanted: Sequence[BackendName], plan: Plan, on_row: OnRow
+    name: str,
+    board: Board,
+    place: Target,
+    artifacts: Path,
+    wanted: Sequence[BackendName],
+    plan: Plan,
+    on_row: OnRow | None,
 ) -> list[Measurement]:
-    """Every backend of one target; a target that is absent gives one row, a backend that fails too."""
+    """Every backend of one board; a board that is absent gives one row, a backend that fails too."""
     rows: list[Measurement] = []
 
     def add(*found: Measurement) -> None:
         for row in found:
-            rows.append(row)
-            on_row(row)
+            notes = [board.note, *row.notes] if board.note else row.notes
+            rows.append(row.model_copy(update={"target": name, "notes": notes}))
+            if on_row is not None:
+                on_row(rows[-1])
 
     try:
         probe = place.probe()

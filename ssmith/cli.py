@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 from rich.markup import escape
 
-from ssmith import cli_machine, cli_model, cli_reduce, cli_run
+from ssmith import cli_bench, cli_machine, cli_model, cli_reduce, cli_run
 from ssmith.cli_show import ERR, OUT
 from ssmith.errors import SsmithError
 
@@ -40,7 +40,14 @@ VERBS: tuple[tuple[Callable[..., None], tuple[str, ...]], ...] = (
         cli_model.verify,
         ("ssmith verify runs/digits-37e15f-s0", "ssmith verify artifacts --bundle model.ssm"),
     ),
-    (cli_run.bench, ("ssmith bench runs/digits-37e15f-s0",)),
+    (
+        cli_bench.bench,
+        (
+            "ssmith bench runs/digits-37e15f-s0",
+            "ssmith bench runs/digits-37e15f-s0 --on emulated:cortex-m4 --on ssh:pi@raspberrypi.local",
+            "ssmith bench artifacts --on wasm --baseline report.json --fail-if 'instructions>+2%'",
+        ),
+    ),
     (cli_run.report, ("ssmith report runs/digits-37e15f-s0",)),
     (
         cli_reduce.reduce,

@@ -53,11 +53,6 @@ def freeze(run_folder: RunArgument, as_json: JsonOption = False) -> None:
     do_stage(run_folder, "freeze", as_json)
 
 
-def bench(run_folder: RunArgument, as_json: JsonOption = False) -> None:
-    """Measure latency on this machine: artifacts → measurements.json."""
-    do_stage(run_folder, "bench", as_json)
-
-
 def qat(run_folder: RunArgument, as_json: JsonOption = False) -> None:
     """Train on with int8 rounding, before freezing: → qat/model.ssm. Nothing without quantize.qat_steps."""
     do_stage(run_folder, "qat", as_json)

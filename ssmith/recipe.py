@@ -241,7 +241,7 @@ class ExportSettings(_Settings):
 class BenchSettings(_Settings):
     """How latency is measured on each target."""
 
-    targets: tuple[Literal["host"], ...] = ("host",)
+    targets: tuple[str, ...] = Field(default=("host",), min_length=1)
     backends: tuple[Literal["native", "onnx", "executorch", "reference"], ...] = (
         "native",
         "onnx",

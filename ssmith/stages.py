@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ssmith.bundle import Bundle
-from ssmith.errors import InputError, MissingToolError, SsmithError
+from ssmith.errors import InputError, SsmithError
 from ssmith.lowering import lower, need, writable
 from ssmith.measurement import Measurement, write_measurements
 from ssmith.quantization import HeldOut, calibrated, examine, facts_of, metric_name, metric_of, refusal
@@ -195,25 +195,28 @@ def _held_out(recipe: Recipe) -> Validation | str:
 
 
 def bench(run: Run, quiet: bool) -> tuple[list[Path], Facts]:
-    """Measure the artifacts on the recipe's targets."""
-    from ssmith.devices.bench import bench as measure
-    from ssmith.devices.bench import present
+    """Measure the artifacts on the recipe's targets; one that this machine lacks is told and left out."""
+    from ssmith.devices.everywhere import bench_everywhere
+    from ssmith.devices.fleet import Board
+    from ssmith.devices.registry import find_target
     from ssmith.devices.target import Plan
 
     settings = run.recipe.bench
     plan = Plan(steps=settings.steps, time_limit_s=settings.seconds, paced_limit_s=settings.paced_seconds)
-    found = []
-    for target in settings.targets:
-        wanted = set(settings.backends) & set(present(run.artifacts))
-        for backend in sorted(wanted, key=settings.backends.index):
-            try:
-                found += measure(run.artifacts, target, backends=[backend], plan=plan)
-            except MissingToolError as error:
-                tell(f"  {backend}: {error}", quiet)
+    boards = {}
+    for name in settings.targets:
+        if (why := find_target(name).probe().absent) is None:
+            boards[name] = Board(target=name)
+        else:
+            tell(f"  {name}: {why}", quiet)
+
+    def on_row(row: Measurement) -> None:
+        tell(f"  {row.target} {row.label}: {bench_text(row)}", quiet)
+
+    found = bench_everywhere(run.artifacts, boards, backends=settings.backends, plan=plan, on_row=on_row)
     path = run.folder / "measurements.json"
     write_measurements(path, found)
-    facts = {f"{m.target} {m.label}": latency_text(m) for m in found if m.timing is not None}
-    return [path], facts
+    return [path], {f"{m.target} {m.label}": bench_text(m) for m in found}
 
 
 def report(run: Run, quiet: bool) -> tuple[list[Path], Facts]:
@@ -323,12 +326,20 @@ def golden_inputs(recipe: Recipe, splits: Splits) -> list[GoldenInput]:
     return [*cases, GoldenInput("noise", noise)]
 
 
-def latency_text(measurement: Measurement) -> str:
-    """The step time in a few words; a p99 only where there were samples enough for one."""
-    timing = measurement.timing
-    assert timing is not None
-    tail = "" if timing.p99_us is None else f", p99 {timing.p99_us:.3g} µs"
-    return f"p50 {timing.p50_us:.3g} µs{tail} a step"
+def bench_text(row: Measurement) -> str:
+    """What a row says in a few words; a p99 only where there were samples enough for one."""
+    if row.error is not None:
+        return row.error
+    if row.golden is not None and not row.golden.passed:
+        return f"computes something else: {row.golden.max_abs:.3g} off the {row.golden.against}"
+    if row.timing is not None:
+        tail = "" if row.timing.p99_us is None else f", p99 {row.timing.p99_us:.3g} µs"
+        return f"p50 {row.timing.p50_us:.3g} µs{tail} a step"
+    if row.instructions_per_step is not None:
+        return f"{row.instructions_per_step:,.0f} {row.count_unit} a step"
+    if row.cycles_estimated is not None:
+        return f"about {row.cycles_estimated:,.0f} cycles a step by a model of the core, not measured"
+    return "computes the same"
 
 
 def _splits(recipe: Recipe) -> Splits:

@@ -1,0 +1,130 @@
+"""`ssmith bench` on targets that the command line names, of a run or an artifact folder, with a gate."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from ssmith.devices.everywhere import bench_everywhere
+from ssmith.devices.fleet import boards_of
+from ssmith.devices.gate import Condition, judge, parse
+from ssmith.devices.target import Plan
+from ssmith.errors import InputError, SsmithError
+from ssmith.files import check_writable
+from ssmith.measurement import Measurement, Measurements, read_measurements, write_measurements
+from ssmith.run import find_run, locked
+from ssmith.runtime.artifacts import MANIFEST
+from ssmith.runtime.session import BackendName
+from ssmith.stages import bench_text, tell
+
+Facts = dict[str, Any]
+FILE = "measurements.json"
+
+
+def bench_on(
+    source: Path,
+    targets: Sequence[str] | None,
+    *,
+    fleet: Path,
+    backends: Sequence[BackendName] | None = None,
+    plan: Plan | None = None,
+    out: Path | None = None,
+    baseline: Path | None = None,
+    fail_if: Sequence[str] = (),
+    quiet: bool = True,
+) -> Facts:
+    """Measure on targets, boards or the whole fleet; rows of other targets that were there stay.
+
+    Args:
+        source: a run, whose measurements.json gets the rows, or an artifact folder.
+        targets: names of targets, boards of the fleet file, or "fleet" for all of them; None takes the run's
+            own, or the host.
+        fleet: the fleet file; only read if it is needed.
+        backends: only these.
+        plan: how long to measure.
+        out: where rows of an artifact folder go; None only returns them.
+        baseline: a report.json or measurements.json to compare with.
+        fail_if: conditions on the comparison, see ``devices.gate``.
+        quiet: no progress on stderr.
+
+    Raises:
+        InputError: the folder, a target, a condition or the baseline is wrong; nothing is measured.
+        SsmithError: the gate is closed; the rows are written all the same.
+    """
+    conditions = [parse(text) for text in fail_if]
+    before = None if baseline is None else read_baseline(baseline)
+    if conditions and before is None:
+        raise InputError("--fail-if compares with something: write --baseline report.json too")
+    if before is not None and not conditions:
+        raise InputError("--baseline is for a comparison: write --fail-if 'instructions>+2%' too")
+    lone = (source / MANIFEST).is_file()
+    own = ("host",) if lone else find_run(source).recipe.bench.targets
+    boards = boards_of(targets or own, fleet)
+
+    def on_row(row: Measurement) -> None:
+        tell(f"  {row.target} {row.label}: {bench_text(row)}", quiet)
+
+    def measured(artifacts: Path) -> list[Measurement]:
+        return bench_everywhere(artifacts, boards, backends=backends, plan=plan, on_row=on_row)
+
+    if lone:
+        if out is not None:
+            check_writable(out)
+        rows = measured(source)
+        if out is not None:
+            write_measurements(out, rows)
+    else:
+        run = find_run(source)
+        if out is not None:
+            raise InputError(f"{source} is a run, whose rows go into its {FILE}; leave --out away")
+        with locked(run):
+            rows = measured(run.artifacts)
+            path = run.folder / FILE
+            kept = (
+                [row for row in read_measurements(path) if row.target not in boards] if path.exists() else []
+            )
+            write_measurements(path, [*kept, *rows])
+    facts = {f"{row.target} {row.label}": bench_text(row) for row in rows}
+    return facts | _gate(before, rows, conditions)
+
+
+def read_baseline(path: Path) -> list[Measurement]:
+    """The measurements in a ``report.json`` or a ``measurements.json``.
+
+    Raises:
+        InputError: the file cannot be read, is neither, or holds none.
+    """
+    try:
+        document = json.loads(path.read_bytes())
+    except (OSError, ValueError) as error:
+        raise InputError(f"cannot read the baseline {path}: {error}") from error
+    found = document.get("measurements") if isinstance(document, dict) else None
+    if not found:
+        raise InputError(
+            f"{path} holds no measurements; give the report.json or measurements.json of an earlier bench"
+        )
+    try:
+        return list(Measurements.model_validate({"measurements": found}).measurements)
+    except ValueError as error:
+        raise InputError(f"the measurements in {path} are damaged: {error}") from error
+
+
+def _gate(before: list[Measurement] | None, rows: list[Measurement], conditions: list[Condition]) -> Facts:
+    """Whether anything moved.
+
+    Raises:
+        SsmithError: it did; every row that moved or was lost is named. Or there was nothing to compare.
+    """
+    if before is None:
+        return {}
+    verdict = judge(before, rows, conditions)
+    if not verdict.passed:
+        lines = [*map(str, verdict.moved), *verdict.lost]
+        raise SsmithError("dearer than the baseline:\n  " + "\n  ".join(lines))
+    if not verdict.held:
+        raise SsmithError(
+            "nothing could be compared: the baseline has no row of these targets with what --fail-if names"
+        )
+    return {"gate": f"{verdict.held} comparisons with the baseline held"}
