@@ -23,10 +23,12 @@ class Family:
         models: what stands behind the colon where there is a fixed list; empty where the kind is one target.
         form: what stands behind the colon where it is the user's, ``USER@HOST``.
         what: one sentence for lists.
+        remote: it has a processor of its own, so that it may work while others do.
     """
 
     module: str
     what: str
+    remote: bool = False
     models: tuple[str, ...] = ()
     form: str | None = None
 
@@ -53,6 +55,11 @@ def find_target(name: str) -> Target:
     if family.models and model not in family.models:
         raise InputError(f"there is no target {name!r}; write {_listed(name, _names_of(kind, family))}")
     return cast(Target, importlib.import_module(f"ssmith.devices.{family.module}").open_target(model))
+
+
+def is_remote(name: str) -> bool:
+    """Whether a target works on a processor that no other target needs."""
+    return FAMILIES[name.partition(":")[0]].remote
 
 
 def names() -> list[str]:
