@@ -54,6 +54,7 @@ VERBS: tuple[tuple[Callable[..., None], tuple[str, ...]], ...] = (
         (
             "ssmith reduce m.ssm --order 8",
             "ssmith reduce m.ssm --max-loss 0.05 --data digits",
+            "ssmith reduce m.ssm --max-instructions 9000 --on emulated:cortex-m4",
             "ssmith reduce m.ssm --sweep --data digits",
         ),
     ),

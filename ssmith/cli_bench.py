@@ -47,6 +47,32 @@ def bench(
     out: Annotated[
         Path | None, typer.Option("--out", help="File for the rows of an artifact folder.")
     ] = None,
+    steps: Annotated[int | None, typer.Option(min=100, help="Steady steps; 10,000 for a p99.9.")] = None,
+    seconds: Annotated[float | None, typer.Option(min=0.01, help="Limit of a back-to-back run.")] = None,
+    repeats: Annotated[
+        int | None, typer.Option(min=1, help="Repeat all, interleaved, for intervals; six or more are best.")
+    ] = None,
+    period: Annotated[
+        str | None,
+        typer.Option(metavar="TIME", help="Paced run: a step every 2ms, 500us. Default: the model's."),
+    ] = None,
+    duration: Annotated[
+        str | None, typer.Option(metavar="TIME", help="Length of the paced run: 30s, 10min, 1h.")
+    ] = None,
+    rt_priority: Annotated[
+        int | None,
+        typer.Option(
+            min=1, max=99, help="Paced run under SCHED_FIFO with memory locked; needs the right to."
+        ),
+    ] = None,
+    rt_fallback: Annotated[
+        bool, typer.Option("--rt-fallback", help="Without that right, go on all the same and say so.")
+    ] = False,
+    cpu: Annotated[int | None, typer.Option(min=0, help="Core to hold the measurement on.")] = None,
+    blocks: Annotated[
+        str | None,
+        typer.Option(metavar="SIZES", help="Audio blocks to time, 32,64,128; none for no table."),
+    ] = None,
     as_json: JsonOption = False,
 ) -> None:
     """Measure on the recipe's targets, or on those named: artifacts → measurements.json."""
@@ -58,20 +84,44 @@ def bench(
         "--baseline": baseline,
         "--fail-if": fail_if,
         "--out": out,
+        "--steps": steps,
+        "--seconds": seconds,
+        "--repeats": repeats,
+        "--period": period,
+        "--duration": duration,
+        "--rt-priority": rt_priority,
+        "--rt-fallback": rt_fallback or None,
+        "--cpu": cpu,
+        "--blocks": blocks,
     }
     lone = (source / MANIFEST).is_file()
     if not lone and all(value is None for value in options.values()):
         do_stage(source, "bench", as_json)
         return
     from ssmith import benching
-    from ssmith.devices.target import KINDS
+    from ssmith.devices.target import KINDS, Plan
+    from ssmith.devices.timing import seconds as seconds_of
 
     if unknown := [name for name in backend or () if name not in KINDS]:
         raise InputError(f"--backend {unknown[0]}: write {', '.join(KINDS)}")
+    if rt_fallback and rt_priority is None:
+        raise InputError("--rt-fallback is about --rt-priority; write that too")
+    given = {
+        "steps": steps,
+        "time_limit_s": seconds,
+        "repeats": repeats,
+        "period_s": None if period is None else seconds_of(period),
+        "paced_limit_s": None if duration is None else seconds_of(duration),
+        "rt_priority": rt_priority,
+        "rt_fallback": rt_fallback,
+        "core": cpu,
+        "blocks": None if blocks is None else _sizes(blocks),
+    }
     facts = benching.bench_on(
         source,
         on,
         fleet=fleet,
+        plan=Plan(**{name: value for name, value in given.items() if value is not None}),
         backends=cast("list[BackendName] | None", backend),
         out=out,
         baseline=baseline,
@@ -79,3 +129,16 @@ def bench(
         quiet=as_json,
     )
     show(facts, as_json, title=f"bench {source}")
+
+
+def _sizes(text: str) -> tuple[int, ...]:
+    """Frames of the blocks to time."""
+    if text == "none":
+        return ()
+    try:
+        sizes = tuple(int(part) for part in text.split(","))
+    except ValueError:
+        sizes = (0,)
+    if min(sizes) < 1:
+        raise InputError(f"--blocks {text}: write sizes in frames as 32,64,128, or none")
+    return sizes

@@ -31,6 +31,15 @@ def reduce(
         int | None, typer.Option(help="Multiply-accumulates of the whole model, per frame.")
     ] = None,
     max_bytes: Annotated[int | None, typer.Option(help="Bytes of the whole model's float32 weights.")] = None,
+    max_latency_us: Annotated[
+        float | None, typer.Option(help="Median µs of a step of the C code, measured on --on.")
+    ] = None,
+    max_instructions: Annotated[
+        float | None, typer.Option(help="Instructions of a step of the C code, counted on --on.")
+    ] = None,
+    on: Annotated[
+        str | None, typer.Option(metavar="TARGET", help="Where; see `ssmith devices`. Default: host.")
+    ] = None,
     orders: Annotated[
         str | None,
         typer.Option(metavar="N,N,…", help="Several orders in one bundle; with --sweep the curve's points."),
@@ -75,6 +84,9 @@ def reduce(
         bound=bound,
         max_loss=max_loss,
         budgets={kind: limit for kind in reduction.BUDGETS if (limit := budgets[kind]) is not None},
+        max_latency_us=max_latency_us,
+        max_instructions=max_instructions,
+        on=on,
         orders=reduction.parse_orders(orders),
         sweep=sweep,
         data=data,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, get_args
 
@@ -34,6 +34,7 @@ class Options:
     Attributes:
         order, tolerance, bound, max_loss: goals, see `ssmith.train.goal.Goal`.
         budgets: kind → limit, of those that are given.
+        max_latency_us, max_instructions: of a step in C, measured on the target ``on``.
         orders: several orders, for one bundle or for a sweep.
         sweep: draw the curve over the order in place of a bundle.
         data: recipe whose data to use.
@@ -50,6 +51,9 @@ class Options:
     bound: float | None = None
     max_loss: float | None = None
     budgets: Mapping[CostKind, int] | None = None
+    max_latency_us: float | None = None
+    max_instructions: float | None = None
+    on: str | None = None
     orders: tuple[int, ...] = ()
     sweep: bool = False
     data: str | None = None
@@ -67,6 +71,11 @@ class Options:
         if self.fine_tune is not None and self.fine_tune < 1:
             raise InputError(f"--fine-tune {self.fine_tune}: it counts training steps, so write 1 or more")
         goals = self.goals
+        if self.on is not None and self.measured is None:
+            raise InputError(
+                f"--on {self.on} is where a cost is measured; write --max-latency-us or --max-instructions"
+                " too"
+            )
         if self.sweep:
             others = [*goals, *(["--fine-tune"] if self.fine_tune else [])]
             if others:
@@ -91,9 +100,18 @@ class Options:
             "--tolerance": self.tolerance,
             "--bound": self.bound,
             "--max-loss": self.max_loss,
+            "--max-latency-us": self.max_latency_us,
+            "--max-instructions": self.max_instructions,
         }
         given = [name for name, value in single.items() if value is not None]
         return given + [f"--max-{kind}" for kind in self.budgets or {}]
+
+    @property
+    def measured(self) -> tuple[str, float] | None:
+        """The quantity that is measured to find the order, and its limit."""
+        if self.max_latency_us is not None:
+            return "latency", self.max_latency_us
+        return None if self.max_instructions is None else ("instructions", self.max_instructions)
 
 
 def parse_orders(text: str | None) -> tuple[int, ...]:
@@ -144,6 +162,7 @@ def reduce_bundle(source: Path, target: Path | None, options: Options, *, quiet:
         )
     check_writable(target)  # not after an hour of fine-tuning
     bytes_before = source.stat().st_size  # the target may take its place
+    options, measured = _without_measuring(bundle, options, recipe, quiet)
     reduced = (
         _reduce(bundle, options, recipe, quiet) if torch_is_here else _torchfree(bundle, options, recipe)
     )
@@ -153,10 +172,42 @@ def reduce_bundle(source: Path, target: Path | None, options: Options, *, quiet:
         "bundle": str(target),
         "bytes": f"{bytes_before} -> {target.stat().st_size}",
         **_known(reduced.facts),
+        **measured,
         **_ranges(bundle, result),
         **_left_out(bundle),
         "cuts": [_cut(row) for row in reduced.cuts],
         **({"probes": [_known(probe) for probe in reduced.probes]} if len(reduced.probes) > 1 else {}),
+    }
+
+
+def _without_measuring(
+    bundle: Bundle, options: Options, recipe: Recipe | None, quiet: bool
+) -> tuple[Options, Facts]:
+    """A budget that has to be measured as one of states, which does not; what was measured."""
+    if options.measured is None:
+        return options, {}
+    from ssmith.measured_budget import QUANTITIES, Budget, states_within
+
+    quantity, limit = options.measured
+    budget = Budget(quantity, limit, options.on or "host")
+
+    def of(states: int) -> Options:
+        return replace(
+            options, max_latency_us=None, max_instructions=None, on=None, budgets={"states": states}
+        )
+
+    def cut(states: int) -> Bundle:
+        quick = replace(of(states), fine_tune=None, distill=False, refit=False)
+        if lowering.absent("torch", "lightning_fabric"):
+            return _torchfree(bundle, quick, recipe).bundle
+        return _reduce(bundle, quick, recipe, quiet=True).bundle
+
+    states, costs = states_within(budget, bundle, cut, lambda text: stages.tell(text, quiet))
+    _, unit = QUANTITIES[quantity]
+    return of(states), {
+        "budget": f"{limit:g} {unit} a step on {budget.target}",
+        "cost": f"{costs[states]:.6g} {unit}",
+        "measured": [{"states": n, quantity: cost} for n, cost in costs.items()],
     }
 
 
