@@ -9,6 +9,7 @@ What ONNX Runtime 1.32 makes of a graph decided the forms, see docs/precisions.m
   MatMulIntegerToFloat.
 - ``Dynamic`` is DynamicQuantizeLinear before the same; one kernel computes both.
 - Blocks of weights are MatMulNBits with float32 activations.
+- float16 weights are cast to float32 when the file is opened: on x86 no kernel multiplies halves.
 """
 
 from __future__ import annotations
@@ -38,8 +39,23 @@ class Exact:
 
     weight: Float32
 
+    def rows(self, rows: slice) -> Exact:
+        """The product of some rows."""
+        return Exact(self.weight[rows])
 
-How = Exact | Static | Dynamic | Blocks
+
+@dataclass(frozen=True, eq=False)
+class Half:
+    """A product in float32 whose weights (M, K) are stored in float16."""
+
+    weight: Float32
+
+    def rows(self, rows: slice) -> Half:
+        """The product of some rows."""
+        return Half(self.weight[rows])
+
+
+How = Exact | Half | Static | Dynamic | Blocks
 
 
 def scaled(graph: Graph, v: str, scale: Float64, shift: Float64, name: str) -> str:
@@ -76,7 +92,15 @@ def as_real(graph: Graph, codes: Codes, q: str, name: str) -> str:
     return graph.node("DequantizeLinear", [q, *_unit(graph)], f"{name}/codes_real")
 
 
-def multiply(graph: Graph, how: How, v: str, name: str, bias: Float64 | None = None, plus: str = "") -> str:
+def multiply(
+    graph: Graph,
+    how: How,
+    v: str,
+    name: str,
+    bias: Float64 | None = None,
+    plus: str = "",
+    output: str = "",
+) -> str:
     """Append W v (+ bias) (+ plus); returns the name of the result.
 
     Args:
@@ -86,14 +110,18 @@ def multiply(graph: Graph, how: How, v: str, name: str, bias: Float64 | None = N
         name: of the product.
         bias: constant, (M); at most one of it and ``plus``.
         plus: name of a vector to add.
+        output: name of the result, where it is given; of float32 products alone.
     """
     if isinstance(how, Exact):
         weight = graph.weight(f"{name}/weight", how.weight.T)
+    elif isinstance(how, Half):
+        stored = graph.weight(f"{name}/weight", how.weight.T, np.float16)
+        weight = graph.node("Cast", [stored], f"{name}/weight_real", to=TensorProto.FLOAT)
     elif isinstance(how, Static) and how.product.codes.limit > _BYTE:
         weight = _unfolded(graph, how.product, name)
     else:
         return _contributed(graph, how, v, name, bias, plus)
-    return graph.product(v, weight, f"{name}/y", plus or _constant(graph, bias, name))
+    return graph.product(v, weight, f"{name}/y", plus or _constant(graph, bias, name), output)
 
 
 def _contributed(
