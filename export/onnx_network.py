@@ -44,11 +44,12 @@ def ways(bundle: Bundle, precision: ArtifactPrecision, activation_bits: Activati
     """How each product, by its key, is computed in a precision; exactly for ``int8-all``, see there.
 
     Raises:
-        InputError: the bundle has no ranges or no plan, and the precision needs them.
+        InputError: the bundle has no ranges or no plan, and the precision needs them; a weight is too large
+            for float16.
     """
     weights = {key: bundle.tensors[name] for key, name in product_weights(bundle.meta.ops).items()}
     if precision == "float16":
-        return {key: Half(weight) for key, weight in weights.items()}
+        return {key: Half.of(key, weight) for key, weight in weights.items()}
     found: dict[str, How] = {key: Exact(weight) for key, weight in weights.items()}
     for key, rounding in (roundings(bundle, precision, activation_bits) or {}).items():
         if isinstance(rounding, WeightsOnly):

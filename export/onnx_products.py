@@ -20,6 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 from onnx import TensorProto
 
+from ssmith.errors import InputError
 from ssmith.export.onnx_graph import Graph
 from ssmith.ops import Float32
 from ssmith.runtime.integer_model import Float64
@@ -30,6 +31,7 @@ from ssmith.runtime.weight_blocks import Blocks
 CONTRIB = "com.microsoft"
 ZERO = 128  # the code of uint8 that stands for 0
 _BYTE = 127  # largest code of 8 bits
+_LARGEST_HALF = float(np.finfo(np.float16).max)
 _FLOAT_ACTIVATIONS = 1  # MatMulNBits: accuracy level that leaves the activations float32
 
 
@@ -49,6 +51,21 @@ class Half:
     """A product in float32 whose weights (M, K) are stored in float16."""
 
     weight: Float32
+
+    @classmethod
+    def of(cls, key: str, weight: Float32) -> Half:
+        """The weights of the product called ``key``.
+
+        Raises:
+            InputError: one is beyond the range of float16.
+        """
+        largest = float(np.abs(weight).max())
+        if largest > _LARGEST_HALF:
+            raise InputError(
+                f"{key} has a weight of {largest:g}, and float16 ends at {_LARGEST_HALF:g}: it would become"
+                " infinite; leave float16 out of the precisions, or write int8-weights"
+            )
+        return cls(weight)
 
     def rows(self, rows: slice) -> Half:
         """The product of some rows."""

@@ -2,8 +2,8 @@
 
 ``ssmith.runtime.simulate`` says in float64 what such a file computes. The artifact's own arithmetic is
 float32, so now and then a value beside a tie gets the other code; what that adds has to stay well below the
-rounding noise itself. Precisions whose rounding is the runtime's own business (``int8-all``, ``float16``) are
-held against float64, with a floor for the signal-to-error ratio.
+rounding noise itself. ``int8-all``, whose rounding is the runtime's own business, is held against float64,
+with a floor for the signal-to-error ratio.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ from ssmith.runtime.stimuli import Stimulus
 TIES = 0.5  # of the rounding noise: what codes beside a tie may add; trained models show a tenth of that
 # What a precision without simulation must reach against float64, in dB: below it something is broken. What
 # it costs is another question, and `ssmith quantize` answers it.
-FLOORS_DB: dict[ArtifactPrecision, float] = {"float16": 40.0, "int8-all": 3.0}
+FLOORS_DB: dict[ArtifactPrecision, float] = {"int8-all": 3.0}
 SIMULATED = (
     f"root mean square error against the simulated rounding; codes beside a tie may differ, {TIES:g} of the"
     " rounding noise"

@@ -18,6 +18,7 @@ from ssmith.runtime.integer_weights import Codes, Product
 from ssmith.runtime.products import codes_of
 
 DynamicKind = Literal["onnx", "executorch"]
+LEAST_RANGE = 1e-30  # of a frame in int8-dynamic of ExecuTorch: 255 over it is far from infinite
 
 
 class Rounding(Protocol):
@@ -84,21 +85,6 @@ class WeightsOnly:
 
 
 @dataclass(frozen=True, eq=False)
-class Float16:
-    """Inputs, weights and result rounded to float16, the sum exact."""
-
-    weight: Float64
-
-    def __call__(self, u: Float64) -> Float64:
-        """See ``Rounding``."""
-        return _half(_half(u) @ _half(self.weight).T)
-
-    def heard(self, u: Float64) -> Float64:
-        """See ``Rounding``."""
-        return _half(u)
-
-
-@dataclass(frozen=True, eq=False)
 class Dynamic:
     """int8 weights, a scale a row; 8-bit activations whose scale and zero point each frame has for itself.
 
@@ -135,14 +121,16 @@ def rounded_rows(weight: Float64, limit: int = WEIGHT_LIMIT) -> tuple[Float64, F
     return np.clip(np.rint(weight / scale[:, None]), -limit, limit), scale
 
 
+def halved(weight: Float64) -> Float64:
+    """Each value rounded to float16; what is beyond its range, ±65504, becomes infinite."""
+    with np.errstate(over="ignore"):
+        rounded: Float64 = weight.astype(np.float16).astype(np.float64)
+    return rounded
+
+
 def _told(u: Float64, codes: Codes) -> Float64:
     """Real values that the codes of u stand for."""
     return codes_of(u, codes) * codes.step + codes.offset
-
-
-def _half(a: Float64) -> Float64:
-    rounded: Float64 = a.astype(np.float16).astype(np.float64)
-    return rounded
 
 
 def _onnx_codes(u: Float64) -> tuple[Float64, Float64]:
@@ -156,11 +144,14 @@ def _onnx_codes(u: Float64) -> tuple[Float64, Float64]:
 
 
 def _xnnpack_codes(u: Float64) -> tuple[Float64, Float64]:
-    """XNNPACK's qd8 over each frame: codes less their zero point (…, K), real value of one (…, 1)."""
+    """XNNPACK's qd8 over each frame: codes less their zero point (…, K), real value of one (…, 1).
+
+    A range holds at least ±``LEAST_RANGE``, see ``executorch_int8``.
+    """
     x, low, high = _range(u)
-    span = high - low
-    with np.errstate(divide="ignore", over="ignore"):
-        factor = np.where(span > 0, np.float32(255) / np.where(span > 0, span, 1), np.float32(1))
+    least = np.float32(LEAST_RANGE)
+    low, high = np.minimum(low, -least), np.maximum(high, least)
+    factor = np.float32(255) / (high - low)
     bottom, top = low * factor, high * factor
     free = np.where((-128 + bottom) + (127 + top) > 0, -128 - bottom, 127 - top)
     zero = np.rint(np.clip(free, -128, 127))

@@ -13,9 +13,11 @@ from onnx import numpy_helper
 from ssmith.bundle import Bundle, BundleMeta, Signal
 from ssmith.errors import InputError, MissingToolError
 from ssmith.export.onnx import FORMS, OPSET, check, lower, to_bytes
+from ssmith.export.onnx_graph import CHUNK
 from ssmith.export.onnx_turn import DENSE_NUMBERS
 from ssmith.ops import SSM, Affine, Embedding, Save
 from ssmith.runtime.reference import describe
+from ssmith.runtime.simulate import run_simulated
 from tests.bundles import plain_run, random_bundle
 from tests.unsealed import save_unsealed
 
@@ -156,6 +158,37 @@ def test_layers_of_any_orders_are_turned_together(orders):
     bundle = random_bundle(np.random.default_rng(1), orders=orders, norm="affine", golden_frames=(12,))
     block, expected = two_streams(bundle)
     assert near(feed_steps(bundle, block)[0], expected)
+
+
+@pytest.mark.parametrize("pool", ["none", "mean", "ema"])
+def test_poles_next_to_one_keep_their_memory_over_100_000_frames(pool):
+    bundle = random_bundle(
+        np.random.default_rng(2),
+        orders=(4, 3),
+        norm="affine",
+        radius=(0.9999, 0.99999),
+        pool=pool,
+        decay=0.9999,
+    )
+    block = np.random.default_rng(3).standard_normal((1, 100_000, 3), np.float32)
+    expected, states = run_simulated(bundle, {}, block)
+    got, after = feed_blocks(bundle, block, [1, 40_001])
+    first = np.abs(got[:, :1000] - expected[:, :1000]).max()
+    assert first <= 2e-6 * np.abs(expected[:, :1000]).max()
+    assert np.abs(got - expected).max() <= 5e-5 * np.abs(expected).max()
+    for name, value in states.items():
+        assert np.abs(after[name] - value).max() <= 1e-4 * np.abs(value).max()
+
+
+@pytest.mark.parametrize("frames", [1, 2, CHUNK - 1, CHUNK, CHUNK + 1, 3 * CHUNK])
+def test_blocks_that_are_no_whole_chunks(frames):
+    bundle = random_bundle(np.random.default_rng(4), orders=(3,), pool="mean", golden_frames=(frames,))
+    block, expected = two_streams(bundle)
+    got, states = feed_blocks(bundle, block, [])
+    assert got.shape == expected.shape and near(got, expected)
+    _, stepped_states = feed_steps(bundle, block)
+    for name, value in stepped_states.items():
+        assert near(states[name], value), name
 
 
 @pytest.mark.parametrize("form", FORMS)
