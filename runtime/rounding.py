@@ -18,7 +18,7 @@ from ssmith.runtime.integer_weights import Codes, Product
 from ssmith.runtime.products import codes_of
 
 DynamicKind = Literal["onnx", "executorch"]
-LEAST_RANGE = 1e-30  # of a frame in int8-dynamic of ExecuTorch: 255 over it is far from infinite
+LEAST_RANGE = 1e-30  # below it 255 / range is infinite in float32, and what XNNPACK makes of a frame is 0
 
 
 class Rounding(Protocol):
@@ -146,17 +146,19 @@ def _onnx_codes(u: Float64) -> tuple[Float64, Float64]:
 def _xnnpack_codes(u: Float64) -> tuple[Float64, Float64]:
     """XNNPACK's qd8 over each frame: codes less their zero point (…, K), real value of one (…, 1).
 
-    A range holds at least ±``LEAST_RANGE``, see ``executorch_int8``.
+    Frames of almost nothing come out as almost nothing; in XNNPACK as 0.
     """
     x, low, high = _range(u)
     least = np.float32(LEAST_RANGE)
     low, high = np.minimum(low, -least), np.maximum(high, least)
     factor = np.float32(255) / (high - low)
+    step = 1.0 / factor.astype(np.float64)
+    factor = np.where(np.isfinite(factor), factor, np.float32(0))
     bottom, top = low * factor, high * factor
     free = np.where((-128 + bottom) + (127 + top) > 0, -128 - bottom, 127 - top)
     zero = np.rint(np.clip(free, -128, 127))
     q = np.clip(np.rint(x * factor) + zero, -128, 127) - zero
-    return q.astype(np.float64), 1.0 / factor.astype(np.float64)
+    return q.astype(np.float64), step
 
 
 def _range(u: Float64) -> tuple[Float32, Float32, Float32]:

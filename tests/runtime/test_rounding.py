@@ -107,3 +107,12 @@ def test_float16_and_weights_only():
     assert np.isinf(halved(np.array([[1e5]]))).all()
     assert np.array_equal(WeightsOnly(weight)(u), u @ weight.T)
     assert np.allclose(WeightsOnly(weight, np.ones(6))(u), u @ weight.T + 1)
+
+
+@pytest.mark.parametrize("kind", ["onnx", "executorch"])
+@pytest.mark.parametrize("size", [0.0, 1e-45, 1e-40, 1e-37])
+def test_a_dynamic_frame_of_almost_nothing_comes_out_as_that(kind, size):
+    weight = np.random.default_rng(0).standard_normal((3, 4))
+    frames = size * np.array([[1.0, -1.0, 0.0, 1.0], [0.0, 0.0, 1.0, 0.0]])
+    y = Dynamic.of(weight, kind)(frames)
+    assert (np.abs(y) <= 4 * np.abs(weight).max() * 1e-30).all()
