@@ -11,7 +11,7 @@ from numpy.typing import ArrayLike, DTypeLike
 from onnx import TensorProto, helper, numpy_helper
 
 Dims = Sequence[str | int]
-# Frames of a chunk, see onnx_chunks. benchmarks/onnx_sequence.py: 8 and 32 are slower.
+# Frames of a chunk, see onnx_chunks; docs/LOG.md has figures of 8 and 32.
 CHUNK = 16
 
 
