@@ -114,9 +114,12 @@ class Dynamic:
 
 
 def rounded_rows(weight: Float64, limit: int = WEIGHT_LIMIT) -> tuple[Float64, Float64]:
-    """Whole numbers (M, K) up to ``limit`` and a float32 scale for each row (M), nearest to the weights."""
-    largest = np.abs(weight).max(1)
-    scale = np.where(largest > 0, largest, 1.0) / limit
+    """Whole numbers (M, K) up to ``limit`` and a float32 scale for each row (M), nearest to the weights.
+
+    A row whose scale would be no normal float32 is zeros.
+    """
+    scale = np.abs(weight).max(1) / limit
+    scale = np.where(scale >= np.finfo(np.float32).tiny, scale, 1.0 / limit)
     scale = scale.astype(np.float32).astype(np.float64)
     return np.clip(np.rint(weight / scale[:, None]), -limit, limit), scale
 
