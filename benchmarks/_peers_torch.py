@@ -50,6 +50,7 @@ def in_torch(bundle: Bundle, *, compiled: bool = True) -> list[Candidate]:
 
     candidates = [in_python("torch, eager", stepping(module), inputs, made, torch.from_numpy)]
     if compiled:
+        torch.compiler.reset()  # of other sizes it would remember that they were compiled often enough
         optimised = torch.compile(module)
         try:
             stepping(optimised)(torch.zeros(1, inputs))  # compiles; its states are thrown away

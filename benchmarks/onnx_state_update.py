@@ -1,8 +1,8 @@
-"""The state update of an exported step model: dense product or pairs, which is faster when.
+"""The state update of an exported step model: matrices or elements, which is faster when.
 
-``export/onnx_states.py`` turns the state λ x by one (2N, 2N) product up to DENSE_MODES modes and by
-four elementwise nodes beyond. Both forms of the same model take turns here, 4 layers wide 64, one
-thread; the answer is the N where the medians cross.
+``export/onnx_turn.py`` turns the states λ x by one (2N, 2N) product a layer as long as all these matrices
+together hold DENSE_NUMBERS, and beyond by a few nodes on the elements of all layers. Both forms of the same
+model take turns here, one thread, layers of width 64; the answer is where the medians cross.
 
     python benchmarks/onnx_state_update.py --out benchmarks/results/onnx_state_update.json
 """
@@ -18,21 +18,21 @@ import numpy as np
 from _output import keep
 
 from ssmith.bundle import Bundle, BundleMeta, Signal
-from ssmith.export import onnx, onnx_states
+from ssmith.export import onnx, onnx_turn
 from ssmith.ops import SSM
 from ssmith.runtime.onnx import OnnxBackend, open_backend
 
-LAYERS, WIDTH = 4, 64
-ORDERS = (12, 32, 64, 80, 96, 128, 256)
-FORMS = {"dense": 10**6, "pairs": 0}
+WIDTH = 64
+SIZES = ((1, 64), (1, 96), (1, 128), (2, 64), (2, 80), (4, 12), (4, 32), (4, 48), (4, 64), (4, 128), (8, 32))
+FORMS = {"dense": 10**9, "elements": 0}
 ROUNDS, STEPS = 60, 50
 
 
-def stack(order: int) -> Bundle:
-    """Four SSM layers and nothing else, so that their cost is what is seen."""
+def stack(layers: int, order: int) -> Bundle:
+    """SSM layers and nothing else, so that their cost is what is seen."""
     rng = np.random.default_rng(0)
     tensors, ops = {}, []
-    for i in range(LAYERS):
+    for i in range(layers):
         lam = 0.9 * np.exp(1j * rng.uniform(0, np.pi, order))
         shapes = {"b": (2 * order, WIDTH), "c": (WIDTH, 2 * order), "d": (WIDTH,)}
         tensors[f"{i}.lam"] = np.stack([lam.real, lam.imag]).astype(np.float32)
@@ -46,18 +46,18 @@ def stack(order: int) -> Bundle:
 
 
 def opened(bundle: Bundle, limit: int) -> OnnxBackend:
-    chosen = onnx_states.DENSE_MODES
-    onnx_states.DENSE_MODES = limit
+    chosen = onnx_turn.DENSE_NUMBERS
+    onnx_turn.DENSE_NUMBERS = limit
     try:
         with tempfile.TemporaryDirectory() as folder:
             return open_backend(onnx.lower(bundle, Path(folder))[0])
     finally:
-        onnx_states.DENSE_MODES = chosen
+        onnx_turn.DENSE_NUMBERS = chosen
 
 
-def measure(order: int) -> dict[str, float]:
+def measure(layers: int, order: int) -> dict[str, float]:
     """Median and minimum step time of both forms in microseconds, in turns."""
-    bundle = stack(order)
+    bundle = stack(layers, order)
     backends = {form: opened(bundle, limit) for form, limit in FORMS.items()}
     times: dict[str, list[float]] = {form: [] for form in FORMS}
     u = np.ones(WIDTH, np.float32)
@@ -67,7 +67,7 @@ def measure(order: int) -> dict[str, float]:
                 begin = time.perf_counter()
                 backend.step(u)
                 times[form].append((time.perf_counter() - begin) * 1e6)
-    row = {"order": float(order)}
+    row = {"layers": float(layers), "order": float(order), "numbers": float(4 * layers * order**2)}
     for form, samples in times.items():
         row |= {f"{form}_p50_us": float(np.median(samples)), f"{form}_min_us": min(samples)}
     return row
@@ -77,10 +77,10 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--out", type=Path)
     out = parser.parse_args().out
-    rows = [measure(order) for order in ORDERS]
+    rows = [measure(*size) for size in SIZES]
     for row in rows:
         print("  ".join(f"{name} {value:.1f}" for name, value in row.items()))
-    keep({"layers": LAYERS, "width": WIDTH, "rows": rows}, out)
+    keep({"width": WIDTH, "rows": rows}, out)
 
 
 if __name__ == "__main__":

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import importlib.util
 import os
 import subprocess
 import sys
@@ -21,7 +20,7 @@ from ssmith.devices.timing import Nanoseconds
 from ssmith.devices.worker import clock_ns
 from ssmith.errors import InputError, SsmithError
 from ssmith.runtime.artifacts import Artifact, Manifest, find_bundle, read_manifest, verified
-from ssmith.runtime.choice import PACKAGES
+from ssmith.runtime.choice import PACKAGES, missing_package
 from ssmith.runtime.native import FLAGS
 from ssmith.runtime.session import BackendName, Session
 
@@ -43,8 +42,8 @@ class Host:
         missing: dict[BackendName, str] = {}
         if find_compiler() is None:
             missing["native"] = f"no C compiler was found; install one ({INSTALL})"
-        for backend, package in PACKAGES.items():
-            if importlib.util.find_spec(package) is None:
+        for backend in PACKAGES:
+            if (package := missing_package(backend)) is not None:
                 missing[backend] = f"{package} is not installed; run pip install 'ssmith[{backend}]'"
         backends = tuple(backend for backend in KINDS if backend not in missing)
         with pinned() as core:

@@ -142,22 +142,16 @@ def _model(
 
     from ssmith import __version__
     from ssmith.export.onnx_graph import Graph, value
-    from ssmith.export.onnx_ops import emit
-    from ssmith.export.onnx_quant import emit_quantised, ways
+    from ssmith.export.onnx_network import emit_network, ways
 
     _check_names(bundle)
     sequence = form == "sequence"
     graph = Graph(opset, sequence)
-    # Inside, time comes first: a Scan then walks contiguous frames and nothing else needs moving.
-    current = graph.node("Transpose", ["input"], "input", perm=[1, 0, 2]) if sequence else "input"
-    if precision == "float32":
-        slots: dict[int, str] = {}
-        for op in bundle.meta.ops:
-            current = emit(graph, op, bundle.tensors, current, slots)
-    else:
-        current = emit_quantised(graph, bundle, ways(bundle, precision, activation_bits), current)
+    current = graph.pad("input") if sequence else "input"
+    how = ways(bundle, precision, activation_bits)
+    current = emit_network(graph, bundle, how, current, apart=precision == "int8-all")
     if sequence:
-        graph.node("Transpose", [current], "output", output="output", perm=[1, 0, 2])
+        graph.cut(current, "output")
     else:
         graph.node("Identity", [current], "output", output="output")
 

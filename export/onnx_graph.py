@@ -11,6 +11,8 @@ from numpy.typing import ArrayLike, DTypeLike
 from onnx import TensorProto, helper, numpy_helper
 
 Dims = Sequence[str | int]
+# Frames of a chunk, see onnx_chunks; docs/LOG.md has figures of 8 and 32.
+CHUNK = 16
 
 
 @dataclass
@@ -22,7 +24,8 @@ class Graph:
 
     Args:
         opset: the operator set the nodes are written for.
-        sequence: values are (T, batch, features) when true, (batch, features) when false.
+        sequence: values are (batch, T, features) when true, (batch, features) when false. T is then that of
+            ``pad``: a multiple of ``CHUNK``.
     """
 
     opset: int
@@ -64,54 +67,75 @@ class Graph:
         stored = f"/{name}" in {weight.name for weight in self.weights}
         return f"/{name}" if stored else self.weight(name, values, dtype)
 
-    def product(self, v: str, weight: str, name: str, plus: str = "") -> str:
+    def product(self, v: str, weight: str, name: str, plus: str = "", output: str = "") -> str:
         """Product v W (+ plus) with W (in, out): one Gemm on a frame, MatMul (and Add) on a block."""
         if not self.sequence:
-            return self.node("Gemm", [v, weight, plus] if plus else [v, weight], name)
+            return self.node("Gemm", [v, weight, plus] if plus else [v, weight], name, output=output)
         if not plus:
-            return self.node("MatMul", [v, weight], name)
-        return self.node("Add", [self.node("MatMul", [v, weight], f"{name}/product"), plus], name)
+            return self.node("MatMul", [v, weight], name, output=output)
+        return self.node(
+            "Add", [self.node("MatMul", [v, weight], f"{name}/product"), plus], name, output=output
+        )
 
-    def frame(self) -> Graph:
-        """A graph for the inside of a Scan: sees one frame, shares this graph's weights."""
+    def pad(self, block: str) -> str:
+        """Append frames of zeros to a block (batch, T, U), up to whole chunks; returns its name."""
+        one = self.shared("_time/one", [1], np.int64)
+        frames = self.node("Shape", [block], "_time/frames", start=1, end=2)
+        chunk = self.weight("_time/chunk", [CHUNK], np.int64)
+        missing = self.node("Mod", [self.node("Neg", [frames], "_time/minus"), chunk], "_time/missing")
+        pads = self.node("Concat", [self.weight("_time/none", [0], np.int64), missing], "_time/pads", axis=0)
+        last = self.node("Sub", [frames, one], "_time/last_row")
+        self.node("Squeeze", [last], "_time/last")
+        return self.node("Pad", [block, pads, "", one], "_time/padded")
+
+    @property
+    def last(self) -> str:
+        """The name of T - 1, a scalar: where a padded block has its last frame."""
+        return "/_time/last"
+
+    def cut(self, block: str, output: str) -> str:
+        """Append the frames of a padded block without the padding."""
+        ends = ["/_time/none", "/_time/frames", "/_time/one"]
+        return self.node("Slice", [block, *ends], "_time/cut", output=output)
+
+    def inside(self) -> Graph:
+        """A graph for the inside of a Scan: sees one element, shares this graph's weights."""
         return Graph(self.opset, sequence=False, weights=self.weights)
 
     def scan(
-        self,
-        name: str,
-        body: Graph,
-        states: Sequence[tuple[str, str, str, Dims]],
-        block: str,
-        frame: tuple[str, Dims],
-    ) -> list[str]:
-        """Append a Scan over T of ``body``; returns the names of its states over time.
+        self, name: str, body: Graph, start: str, state: tuple[str, str], fed: str, element: str, dims: Dims
+    ) -> str:
+        """Append a Scan of ``body`` over the second axis; returns the name of the state before each element.
 
         Args:
             name: of the node.
-            body: the nodes for one frame.
-            states: for each state its name outside, in the body before and after a frame, and its
-                dimensions; the value after the last frame is called ``OUTSIDE_out``.
-            block: what is fed frame by frame, (T, batch, features).
-            frame: its name and dimensions in the body.
+            body: the nodes for one element.
+            start: the state before the first.
+            state: its names in the body, before and after an element.
+            fed: what is scanned, (batch, elements, features).
+            element: the name of one in the body.
+            dims: of the state and of an element.
         """
-        seen = [body.node("Identity", [after], f"{after[1:]}_seen") for _, _, after, _ in states]
+        before, after = state
+        seen = body.node("Identity", [before], f"{before[1:]}_seen")
         inside = helper.make_graph(
             body.nodes,
-            f"{name}/frame",
-            [*(value(before, dims) for _, before, _, dims in states), value(*frame)],
-            [value(after, dims) for _, _, after, dims in states]
-            + [value(s, dims) for s, (_, _, _, dims) in zip(seen, states, strict=True)],
+            f"{name}/element",
+            [value(before, dims), value(element, dims)],
+            [value(after, dims), value(seen, dims)],
         )
-        over_time = [f"{after}_over_time" for _, _, after, _ in states]
+        outputs = [f"/{name}/after", f"/{name}/before"]
         self.nodes_out(
             "Scan",
-            [*(outside for outside, _, _, _ in states), block],
+            [start, fed],
             name,
-            [f"{outside}_out" for outside, _, _, _ in states] + over_time,
+            outputs,
             body=inside,
             num_scan_inputs=1,
+            scan_input_axes=[1],
+            scan_output_axes=[1],
         )
-        return over_time
+        return outputs[1]
 
 
 def value(name: str, dims: Dims) -> Any:

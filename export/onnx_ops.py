@@ -1,6 +1,6 @@
-"""One case an op: the nodes that compute it, on one frame or on all frames of a block at once.
+"""One case an op without a product or a memory: the nodes that compute it, on one frame or on a block.
 
-In a step model the current vector is (batch, H), in a sequence model (T, batch, H).
+In a step model the current vector is (batch, H), in a sequence model (batch, T, H).
 """
 
 from __future__ import annotations
@@ -11,22 +11,8 @@ import numpy as np
 from onnx import TensorProto
 
 from ssmith.export.onnx_graph import Graph
-from ssmith.export.onnx_states import emit_pool, emit_ssm
-from ssmith.ops import (
-    SSM,
-    Add,
-    Affine,
-    Embedding,
-    Float32,
-    Gate,
-    Gelu,
-    LayerNorm,
-    Linear,
-    Op,
-    Pool,
-    Save,
-    Tensors,
-)
+from ssmith.export.onnx_products import scaled
+from ssmith.ops import Add, Affine, Embedding, Float32, Gate, Gelu, LayerNorm, Op, Save, Tensors
 
 
 def emit(graph: Graph, op: Op, tensors: Tensors, current: str, slots: dict[int, str]) -> str:
@@ -34,41 +20,22 @@ def emit(graph: Graph, op: Op, tensors: Tensors, current: str, slots: dict[int, 
 
     Args:
         graph: what to append to.
-        op: one entry of a bundle's op list.
+        op: one entry of a bundle's op list, neither a Linear nor an SSM nor a Pool.
         tensors: the bundle's tensors.
         current: name of the current vector.
         slots: names of the saved vectors; ``Save`` writes, ``Add`` reads.
     """
     match op:
-        case Linear():
-            weight = graph.weight(f"{op.name}/weight", tensors[op.weight].T)
-            bias = graph.weight(f"{op.name}/bias", tensors[op.bias]) if op.bias else ""
-            return graph.product(current, weight, f"{op.name}/y", bias)
         case Embedding():
             return _embedding(graph, op, tensors[op.weight], current)
-        case Affine() if not graph.sequence:
-            # One node: BatchNormalization of mean 0 and variance 1. It takes features second, as here.
-            scale = graph.weight(f"{op.name}/scale", tensors[op.scale])
-            shift = graph.weight(f"{op.name}/shift", tensors[op.shift])
-            mean = graph.weight(f"{op.name}/mean", np.zeros_like(tensors[op.scale]))
-            variance = graph.weight(f"{op.name}/variance", np.ones_like(tensors[op.scale]))
-            inputs = [current, scale, shift, mean, variance]
-            return graph.node("BatchNormalization", inputs, f"{op.name}/y", epsilon=0.0)
         case Affine():
-            scaled = graph.node(
-                "Mul",
-                [current, graph.weight(f"{op.name}/scale", tensors[op.scale])],
-                f"{op.name}/scaled",
-            )
-            shift = graph.weight(f"{op.name}/shift", tensors[op.shift])
-            return graph.node("Add", [scaled, shift], f"{op.name}/y")
+            factors, terms = (tensors[name].astype(np.float64) for name in (op.scale, op.shift))
+            return scaled(graph, current, factors, terms, f"{op.name}/y")
         case LayerNorm():
             scale = graph.weight(f"{op.name}/scale", tensors[op.scale])
             shift = graph.weight(f"{op.name}/shift", tensors[op.shift])
             inputs = [current, scale, shift]
             return graph.node("LayerNormalization", inputs, f"{op.name}/y", axis=-1, epsilon=op.eps)
-        case SSM():
-            return emit_ssm(graph, op, tensors, current)
         case Gelu():
             return _gelu(graph, op, current)
         case Gate():
@@ -81,8 +48,8 @@ def emit(graph: Graph, op: Op, tensors: Tensors, current: str, slots: dict[int, 
             return current
         case Add():
             return graph.node("Add", [current, slots[op.slot]], f"{op.name}/y")
-        case Pool():
-            return emit_pool(graph, op, current)
+        case _:
+            raise NotImplementedError(op.op)
 
 
 def _embedding(graph: Graph, op: Embedding, table: Float32, v: str) -> str:
@@ -102,8 +69,8 @@ def _gelu(graph: Graph, op: Gelu, v: str) -> str:
     """Exact GELU v Φ(v) = (v / 2) (1 + erf(v / √2)); one node since opset 20."""
     if graph.opset >= 20:
         return graph.node("Gelu", [v], f"{op.name}/y", approximate="none")
-    root = graph.weight(f"{op.name}/root", math.sqrt(0.5))
-    one, half = graph.weight(f"{op.name}/one", 1.0), graph.weight(f"{op.name}/half", 0.5)
+    root = graph.shared("root_half", math.sqrt(0.5))
+    one, half = graph.shared("one", 1.0), graph.shared("half", 0.5)
     scaled = graph.node("Mul", [v, root], f"{op.name}/scaled")
     erf = graph.node("Erf", [scaled], f"{op.name}/erf")
     share = graph.node("Add", [erf, one], f"{op.name}/share")

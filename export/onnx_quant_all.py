@@ -72,9 +72,10 @@ def quantise_all(bundle: Bundle, model: Any) -> Any:
 
 def _kept(bundle: Bundle, model: Any) -> list[str]:
     """Nodes that stay float32: what makes λ and λ x + drive, and the sums of a pool."""
-    stems = [f"/{op.name}/tur" for op in bundle.meta.ops if isinstance(op, SSM)]
+    stems = ["/_"]
+    stems += [f"/{op.name}/tur" for op in bundle.meta.ops if isinstance(op, SSM)]
     stems += [f"/{op.name}/" for op in bundle.meta.ops if isinstance(op, Pool)]
-    return [node.name for node in model.graph.node if node.name.startswith(("/modes", *stems))]
+    return [node.name for node in model.graph.node if node.name.startswith(tuple(stems))]
 
 
 class _Frames:

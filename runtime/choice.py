@@ -28,12 +28,22 @@ COMPUTES: dict[BackendName, tuple[Precision, ...]] = {
     "reference": (*get_args(reference.Precision), "int8", "int8-a8"),
 }
 
-# Backends on a runtime that is a package of its own, quickest to load first.
-PACKAGES: dict[BackendName, str] = {"onnx": "onnxruntime", "executorch": "executorch"}
+# Backends on a runtime that is a package of its own, quickest to load first; any of its packages does.
+PACKAGES: dict[BackendName, tuple[str, ...]] = {
+    "onnx": ("onnxruntime",),
+    "executorch": ("executorch", "executorch_numpy_runtime"),
+}
 SESSION_KINDS: dict[BackendName, tuple[Kind, ...]] = {
     "onnx": ("onnx-step", "onnx-sequence"),
     "executorch": ("pte-step", "pte-stream", "pte-sequence"),
 }
+
+
+def missing_package(backend: BackendName) -> str | None:
+    """The package to install before a backend can run; None where nothing is missing."""
+    packages = PACKAGES.get(backend, ())
+    found = any(importlib.util.find_spec(package) is not None for package in packages)
+    return None if found or not packages else packages[0]
 
 
 def choose(
@@ -105,14 +115,14 @@ def _for_folder(
         possible["native"] = folder
         if find_compiler() is None:
             reasons["native"] = "no C compiler was found"
-    for name, package in PACKAGES.items():
+    for name in PACKAGES:
         if precision not in (None, *COMPUTES[name]):
             reasons[name] = f"it does not compute in {precision}"
         elif not files_of(manifest, name, precision):
             reasons[name] = f"the folder holds no {_suffix(name)} file of precision {precision or 'float32'}"
         else:
             possible[name] = folder
-            if importlib.util.find_spec(package) is None:
+            if (package := missing_package(name)) is not None:
                 reasons[name] = f"{package} is not installed"
     if bundle is None:
         reasons["reference"] = f"{bundle_name} lies neither in the folder nor beside it"

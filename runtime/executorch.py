@@ -7,6 +7,7 @@ unless told otherwise.
 
 from __future__ import annotations
 
+import importlib.util
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,7 @@ from ssmith.errors import InputError
 from ssmith.ops import Float32
 from ssmith.runtime.artifacts import read_manifest, verified
 from ssmith.runtime.choice import files_of
+from ssmith.runtime.executorch_numpy import PACKAGE, NumpyProgram
 from ssmith.runtime.executorch_program import Program
 from ssmith.runtime.frames import Precision
 
@@ -30,9 +32,7 @@ class ExecutorchBackend:
 
     name = "executorch"
 
-    def __init__(self, programs: Sequence[Program]) -> None:
-        import torch  # executorch has brought it
-
+    def __init__(self, programs: Sequence[Program | NumpyProgram]) -> None:
         forms = {program.meta.form: program for program in programs}
         meta = programs[0].meta
         self.precision: Precision = "int8-a8" if meta.precision == "int8" else meta.precision
@@ -41,17 +41,18 @@ class ExecutorchBackend:
             mode="json", exclude={"form", "backend", "how_to_use", "license", "seal", "max_frames"}
         )
         self._sequence = forms.get("sequence")
-        self._inside = "stream" in forms
-        self._frame = forms.get("stream") or forms.get("step")
-        self._from_numpy = torch.from_numpy
-        if self._inside:
-            self._tensors = {name: forms["stream"].attribute(name) for name, _ in meta.states}
+        stream = forms.get("stream")
+        self._frame = stream or forms.get("step")
+        self._given = programs[0].given
+        if isinstance(stream, Program):
+            held = {name: stream.attribute(name) for name, _ in meta.states}
         else:
-            self._tensors = {name: torch.zeros(1, size) for name, size in meta.states}
-        self._states = {name: tensor.numpy()[0] for name, tensor in self._tensors.items()}
+            held = {name: np.zeros((1, size), np.float32) for name, size in meta.states}
+        self._states = {name: value[0] for name, value in held.items()}
         self._u = np.zeros((1, self.inputs), np.float32)
-        u = torch.from_numpy(self._u)
-        self._arguments = (u,) if self._inside else (u, *self._tensors.values())
+        self._beside = tuple(self._given(value) for value in held.values())  # what a program is given
+        u = self._given(self._u)
+        self._arguments = (u, *(() if stream else self._beside))
 
     def reset(self) -> None:
         """All states zero."""
@@ -66,7 +67,7 @@ class ExecutorchBackend:
         self._u[0] = u
         y, *after = self._frame.run(self._arguments)
         self._keep(after)
-        row: Float32 = y.numpy()[0].copy()
+        row: Float32 = y[0].copy()
         return row
 
     def process(self, block: Float32) -> Float32:
@@ -79,8 +80,8 @@ class ExecutorchBackend:
             piece = block[None, start : start + limit]
             if not piece.flags.writeable:  # torch warns of arrays that it may not write
                 piece = piece.copy()
-            y, *after = self._sequence.run((self._from_numpy(piece), *self._tensors.values()))
-            result[start : start + limit] = y.numpy()[0]
+            y, *after = self._sequence.run((self._given(piece), *self._beside))
+            result[start : start + limit] = y[0]
             self._keep(after)
         return result
 
@@ -93,10 +94,10 @@ class ExecutorchBackend:
         for name, value in saved.items():
             self._states[name][...] = value
 
-    def _keep(self, after: Sequence[Any]) -> None:
+    def _keep(self, after: Sequence[Float32]) -> None:
         """Take over the states that a program returned; a stream program returns none."""
-        for value, new in zip(self._tensors.values(), after, strict=False):
-            value.copy_(new)
+        for value, new in zip(self._states.values(), after, strict=False):
+            value[...] = new[0]
 
 
 def open_backend(path: Path, precision: Precision | None = None, *, threads: int = 1) -> ExecutorchBackend:
@@ -110,23 +111,33 @@ def open_backend(path: Path, precision: Precision | None = None, *, threads: int
     Raises:
         InputError: a file is missing, damaged, not an ssmith export, or lacks a state; it has another
             precision; a session with another number of threads is open.
-        MissingToolError: executorch is not installed.
+        MissingToolError: neither executorch nor executorch-numpy-runtime is installed.
     """
+    opened = _runtime()
     if not path.is_dir():
-        backend = ExecutorchBackend([Program(path, threads)])
+        backend = ExecutorchBackend([opened(path, threads)])
         found = backend.precision
         if precision not in (None, found) and (precision, found) != ("int8", "int8-a8"):
             raise InputError(f"{path} computes in {found}, not in {precision}")
         return backend
     files = files_of(read_manifest(path), "executorch", precision)
-    if any(file.kind == "pte-stream" for file in files):
-        files = [file for file in files if file.kind != "pte-step"]  # the stream does the same
+    unused = "pte-stream"  # it does the same as a step
+    if opened is Program and any(file.kind == "pte-stream" for file in files):
+        unused = "pte-step"
+    files = [file for file in files if file.kind != unused]
     if not files:
         raise InputError(
             f"{path} holds no ExecuTorch program of precision {precision or 'float32'}; run `ssmith export`"
             " with the executorch format"
         )
-    programs = [Program(verified(path, file), threads) for file in files]
+    programs = [opened(verified(path, file), threads) for file in files]
     if len({program.meta.bundle_sha256 for program in programs}) > 1:
         raise InputError(f"the ExecuTorch programs in {path} come from different models; run `ssmith export`")
     return ExecutorchBackend(programs)
+
+
+def _runtime() -> type[Program] | type[NumpyProgram]:
+    """What opens a program: executorch, or without it the runtime that needs no torch."""
+    if importlib.util.find_spec("executorch") is None and importlib.util.find_spec(PACKAGE) is not None:
+        return NumpyProgram
+    return Program

@@ -32,7 +32,7 @@ def quiet() -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def _no_log() -> Iterator[None]:
+def no_log() -> Iterator[None]:
     """Drop what executorch's C++ code writes to stderr: it tells what processor it found."""
     kept = os.dup(2)
     nothing = os.open(os.devnull, os.O_WRONLY)
@@ -77,7 +77,7 @@ def use_threads(package: Any, threads: int, user: Any) -> None:
     Raises:
         InputError: another program is open that runs on another number of threads.
     """
-    with _no_log():
+    with no_log():
         now = package._threadpool_get_thread_count()  # the first call makes the pool
     if now != threads:
         if len(_users):
@@ -85,6 +85,6 @@ def use_threads(package: Any, threads: int, user: Any) -> None:
                 f"threads is {threads}, but an ExecuTorch session with {now} is open, and a process has one"
                 f" pool of threads for all of them; close that session first, or write threads={now}"
             )
-        with _no_log():
+        with no_log():
             package._unsafe_reset_threadpool(threads)
     _users.add(user)

@@ -12,6 +12,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 from ssmith.bundle import Signal
 from ssmith.errors import InputError, SsmithError, first_problem
 from ssmith.files import check_seal
+from ssmith.ops import Float32
 from ssmith.recipe import ArtifactPrecision
 from ssmith.runtime.executorch_package import pybindings, quiet, use_threads
 
@@ -67,6 +68,9 @@ class Program:
             raise InputError(f"cannot read {path}: {error.strerror}") from error
         check_seal(data, path)
         package = pybindings()
+        import torch  # executorch has brought it
+
+        self._tensor = torch.from_numpy
         use_threads(package, threads, self)
         self._data = data  # the runtime reads weights where they lie
         try:
@@ -81,54 +85,66 @@ class Program:
                 f"executorch cannot open {path} ({_reason(error)}); it is damaged or needs a newer"
                 " executorch: export it again, or upgrade"
             ) from error
-        self._check_interface(path)
+        found = self._forward.method_meta()
+        inputs = [_shape(found.input_tensor_meta, index) for index in range(found.num_inputs())]
+        outputs = [_shape(found.output_tensor_meta, index) for index in range(found.num_outputs())]
+        check_shapes(path, self.meta, inputs, outputs)
+        self._check_states(path)
 
-    def run(self, inputs: Sequence[Any]) -> list[Any]:
-        """Tensors → tensors that live until the next call; ``inputs`` are read where they lie."""
+    def given(self, array: Float32) -> Any:
+        """What ``run`` takes for an array: a tensor on the same memory."""
+        return self._tensor(array)
+
+    def run(self, inputs: Sequence[Any]) -> list[Float32]:
+        """Tensors → arrays that live until the next call; ``inputs`` are read where they lie."""
         try:
             # One call: set_inputs, execute and get_outputs one by one cost 4 us more.
-            outputs: list[Any] = self._forward.call(inputs, clone_outputs=False)
+            return [output.numpy() for output in self._forward.call(inputs, clone_outputs=False)]
         except RuntimeError as error:
             raise SsmithError(f"executorch failed: {_reason(error)}") from error
-        return outputs
 
-    def attribute(self, name: str) -> Any:
-        """The tensor inside the program: to read a state, to write it, to fill it with zeros."""
-        return self._forward.get_attribute(name)
+    def attribute(self, name: str) -> Float32:
+        """The array inside the program: to read a state, to write it, to fill it with zeros."""
+        held: Float32 = self._forward.get_attribute(name).numpy()
+        return held
 
-    def _check_interface(self, path: Path) -> None:
-        """Every input, output and state the description promises is there with its type and shape."""
-        meta = self.meta
-        frames = () if meta.max_frames is None else (meta.max_frames,)
-        states = {name: (1, size) for name, size in meta.states}
-        inside = meta.form == "stream"
-        beside = [] if inside else list(states.values())
-        found = self._forward.method_meta()
-        tensors = {
-            "input": (found.num_inputs(), found.input_tensor_meta, [(1, *frames, len(meta.inputs)), *beside]),
-            "output": (
-                found.num_outputs(),
-                found.output_tensor_meta,
-                [(1, *frames, len(meta.outputs)), *beside],
-            ),
-        }
-        for kind, (count, tensor_meta, promised) in tensors.items():
-            shapes = [_shape(tensor_meta, index) for index in range(count)]
-            if shapes != promised:
-                raise InputError(
-                    f"{path}: its {kind}s should be float32 of shapes {promised}, the program has {shapes};"
-                    " export it again"
-                )
-        for name, shape in states.items() if inside else ():
+    def _check_states(self, path: Path) -> None:
+        """Every state that lies inside is there with its shape."""
+        for name, size in self.meta.states if self.meta.form == "stream" else ():
             try:
-                held = tuple(self.attribute(name).shape)
+                held = self.attribute(name).shape
             except RuntimeError:
                 held = None
-            if held != shape:
+            if held != (1, size):
                 raise InputError(
-                    f"{path}: state {name!r} should lie inside with shape {shape}, the program has"
+                    f"{path}: state {name!r} should lie inside with shape {(1, size)}, the program has"
                     f" {held or 'none'}; export it again"
                 )
+
+
+def check_shapes(
+    path: Path, meta: ProgramMeta, inputs: Sequence[Shape | None], outputs: Sequence[Shape | None]
+) -> None:
+    """Every input and output that the description promises is there with its type and shape.
+
+    Args:
+        path: for messages.
+        meta: the description.
+        inputs: shapes that the program has; None for what is no tensor of float32.
+        outputs: likewise.
+
+    Raises:
+        InputError: they differ.
+    """
+    frames = () if meta.max_frames is None else (meta.max_frames,)
+    beside = [] if meta.form == "stream" else [(1, size) for _, size in meta.states]
+    for kind, found, width in (("input", inputs, len(meta.inputs)), ("output", outputs, len(meta.outputs))):
+        promised = [(1, *frames, width), *beside]
+        if list(found) != promised:
+            raise InputError(
+                f"{path}: its {kind}s should be float32 of shapes {promised}, the program has {list(found)};"
+                " export it again"
+            )
 
 
 def _read_meta(program: Any, path: Path) -> ProgramMeta:

@@ -48,7 +48,7 @@ def as_frames(values: ArrayLike, shape: Shape, what: str) -> Float32:
     Raises:
         InputError: another shape, or no real numbers. Whether they are finite is not looked at.
     """
-    array = np.asarray(values)
+    array = as_array(values, what)
     if array.ndim != len(shape) or array.shape[-1] != shape[-1]:
         raise InputError(
             f"{what} has shape {array.shape}, this model takes {_shown(shape)}: one value per input and frame"
@@ -62,6 +62,19 @@ def as_frames(values: ArrayLike, shape: Shape, what: str) -> Float32:
     if not np.isfinite(frames).all():
         refuse_not_finite(what, frames, array)  # here the value can be shown as it was given
     return frames
+
+
+def as_array(values: ArrayLike, what: str) -> NDArray[Any]:
+    """``values`` as NumPy sees them.
+
+    Raises:
+        InputError: they are no array: rows of several lengths.
+    """
+    try:
+        return np.asarray(values)
+    except ValueError as error:
+        found = str(error).partition(". The detected")[0]
+        raise InputError(f"{what} is no array ({found}); give as many values in each row") from None
 
 
 def refuse_not_finite(what: str, frames: Float32, given: NDArray[Any] | None = None) -> None:

@@ -25,6 +25,7 @@ from ssmith.runtime.frames import Precision
 
 METADATA_KEY = "ssmith"
 CPU = ("CPUExecutionProvider",)
+SHORT = 8  # frames: a sequence model computes 16 at a time, so below it stepping is quicker
 
 
 class OnnxMeta(BaseModel):
@@ -92,8 +93,8 @@ class OnnxBackend:
         return y
 
     def process(self, block: Float32) -> Float32:
-        """Feed (T, U) with T ≥ 1, get (T, Y); one frame goes through the step model if it is there."""
-        if self._sequence is None or (self._step is not None and len(block) == 1):
+        """Feed (T, U) with T ≥ 1, get (T, Y); a few frames go through the step model if it is there."""
+        if self._sequence is None or (self._step is not None and len(block) < SHORT):
             return np.stack([self.step(u) for u in block])
         y: Float32 = np.empty((1, len(block), self.outputs), np.float32)
         before, after = self._states[self._now], self._states[1 - self._now]

@@ -64,7 +64,7 @@ class FloatYardstick:
         if self._exact_bits:
             return Judgement(0.0, SAME_BITS)
         whole = self._judgement(len(s.frames), self.oracle.own_error(s), "largest output")
-        return whole._replace(reason=f"other kernels for other block lengths; {whole.reason}")
+        return whole._replace(reason=f"other kernels for other block lengths; {whole.reason}", target=None)
 
     def expected(self, sequences: Sequence[Float32]) -> tuple[list[Real], Judgement]:
         """Outputs of held-out sequences, and what an artifact's may differ from them, all together."""
@@ -79,9 +79,11 @@ class FloatYardstick:
         target = float_target(frames)
         over = f"over {frames} frames, poles up to |λ| = {self.oracle.pole:.6f}"
         if MARGIN * own <= target:
-            return Judgement(target, f"target of float32 {over}, as a share of the {scale}")
+            words = f"target of float32 {over}, as a share of the {scale}"
+            return Judgement(target, words, target=target)
         return Judgement(
             MARGIN * own,
             f"{MARGIN:g} times what float32 itself loses here, {own:.1e} of the {scale} {over}; the target is"
             f" {target:.1e}",
+            target=target,
         )

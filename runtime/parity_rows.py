@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Literal, NamedTuple
+from typing import Literal, NamedTuple, Protocol, TypeVar
 
 import numpy as np
 from pydantic import BaseModel, ConfigDict, ValidationError
@@ -40,12 +41,14 @@ class Judgement(NamedTuple):
         reason: of the tolerance, in words.
         by_rms: whether root mean squares are compared, not the largest values.
         predicted_snr_db: what rounding is foretold to do.
+        target: what float32 should hold where the model lets it.
     """
 
     tolerance: float
     reason: str
     by_rms: bool = False
     predicted_snr_db: float | None = None
+    target: float | None = None
 
 
 class Where(NamedTuple):
@@ -75,6 +78,8 @@ class ParityRow(BaseModel):
         metric_value: of this artifact.
         metric_delta: ``metric_value`` minus that of the float64 reference on the same sequences.
         tolerance: what ``relative`` may reach; 0 means the same bits.
+        target: of float32 against float64, what ``relative`` should be; ``tolerance`` is above it only where
+            float32 itself, in the C engine's order, loses more than half of it.
         predicted_snr_db: of a rounded artifact's ``noise`` row, what its rounding is foretold to cost.
         passed: whether ``relative`` ≤ ``tolerance``; false if the case was not run.
         reason: why this tolerance, or what went wrong, or ``not run: `` and why.
@@ -94,6 +99,7 @@ class ParityRow(BaseModel):
     metric_value: float | None = None
     metric_delta: float | None = None
     tolerance: float = 0.0
+    target: float | None = None
     predicted_snr_db: float | None = None
     passed: bool
     reason: str
@@ -102,15 +108,6 @@ class ParityRow(BaseModel):
     def ran(self) -> bool:
         """False for a backend that is missing on this machine."""
         return not self.reason.startswith(NOT_RUN)
-
-    @property
-    def badness(self) -> float:
-        """How near to its tolerance, or how far beyond: rows sort by it, the worst last."""
-        if not self.ran:
-            return -1.0
-        if self.relative is None:
-            return np.inf
-        return self.relative / self.tolerance if self.tolerance else (np.inf if self.relative else 0.0)
 
 
 class ParityReport(BaseModel):
@@ -160,6 +157,7 @@ def compare(
         check=check,
         case=case,
         tolerance=judgement.tolerance,
+        target=judgement.target,
         predicted_snr_db=judgement.predicted_snr_db,
         passed=False,
         reason=judgement.reason,
@@ -185,14 +183,56 @@ def compare(
     )
 
 
-def worst_rows(rows: Iterable[ParityRow]) -> list[ParityRow]:
+class Compared(Protocol):
+    """A row, as this program or an earlier one wrote it."""
+
+    @property
+    def ran(self) -> bool:
+        """Whether it could run here."""
+
+    @property
+    def backend(self) -> str:
+        """Who computed."""
+
+    @property
+    def artifact(self) -> str:
+        """The file."""
+
+    @property
+    def check(self) -> str:
+        """What kind of check."""
+
+    @property
+    def relative(self) -> float | None:
+        """The error; None where it is not finite."""
+
+    @property
+    def tolerance(self) -> float | None:
+        """What the error may reach."""
+
+
+Row = TypeVar("Row", bound=Compared)
+
+
+def worst_rows(rows: Iterable[Row]) -> list[Row]:
     """Of each artifact and check the row that is nearest to its tolerance, or farthest beyond."""
-    found: dict[tuple[str, str, str], ParityRow] = {}
+    found: dict[tuple[str, str, str], Row] = {}
     for row in rows:
         key = (row.backend, row.artifact, row.check)
-        if key not in found or row.badness > found[key].badness:
+        if key not in found or _badness(row) > _badness(found[key]):
             found[key] = row
     return [*found.values()]
+
+
+def _badness(row: Compared) -> float:
+    """How near to its tolerance, 1 at it; what did not run is nearest to nothing."""
+    if not row.ran:
+        return -1.0
+    if row.relative is None:
+        return math.inf
+    if not row.tolerance:
+        return math.inf if row.relative else 0.0
+    return row.relative / row.tolerance
 
 
 def rms(values: Real) -> float:

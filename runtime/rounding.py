@@ -18,6 +18,7 @@ from ssmith.runtime.integer_weights import Codes, Product
 from ssmith.runtime.products import codes_of
 
 DynamicKind = Literal["onnx", "executorch"]
+LEAST_RANGE = 1e-30  # below it 255 / range is infinite in float32, and what XNNPACK makes of a frame is 0
 
 
 class Rounding(Protocol):
@@ -84,21 +85,6 @@ class WeightsOnly:
 
 
 @dataclass(frozen=True, eq=False)
-class Float16:
-    """Inputs, weights and result rounded to float16, the sum exact."""
-
-    weight: Float64
-
-    def __call__(self, u: Float64) -> Float64:
-        """See ``Rounding``."""
-        return _half(_half(u) @ _half(self.weight).T)
-
-    def heard(self, u: Float64) -> Float64:
-        """See ``Rounding``."""
-        return _half(u)
-
-
-@dataclass(frozen=True, eq=False)
 class Dynamic:
     """int8 weights, a scale a row; 8-bit activations whose scale and zero point each frame has for itself.
 
@@ -128,21 +114,26 @@ class Dynamic:
 
 
 def rounded_rows(weight: Float64, limit: int = WEIGHT_LIMIT) -> tuple[Float64, Float64]:
-    """Whole numbers (M, K) up to ``limit`` and a float32 scale for each row (M), nearest to the weights."""
-    largest = np.abs(weight).max(1)
-    scale = np.where(largest > 0, largest, 1.0) / limit
+    """Whole numbers (M, K) up to ``limit`` and a float32 scale for each row (M), nearest to the weights.
+
+    A row whose scale would be no normal float32 is zeros.
+    """
+    scale = np.abs(weight).max(1) / limit
+    scale = np.where(scale >= np.finfo(np.float32).tiny, scale, 1.0 / limit)
     scale = scale.astype(np.float32).astype(np.float64)
     return np.clip(np.rint(weight / scale[:, None]), -limit, limit), scale
+
+
+def halved(weight: Float64) -> Float64:
+    """Each value rounded to float16; what is beyond its range, ±65504, becomes infinite."""
+    with np.errstate(over="ignore"):
+        rounded: Float64 = weight.astype(np.float16).astype(np.float64)
+    return rounded
 
 
 def _told(u: Float64, codes: Codes) -> Float64:
     """Real values that the codes of u stand for."""
     return codes_of(u, codes) * codes.step + codes.offset
-
-
-def _half(a: Float64) -> Float64:
-    rounded: Float64 = a.astype(np.float16).astype(np.float64)
-    return rounded
 
 
 def _onnx_codes(u: Float64) -> tuple[Float64, Float64]:
@@ -156,16 +147,21 @@ def _onnx_codes(u: Float64) -> tuple[Float64, Float64]:
 
 
 def _xnnpack_codes(u: Float64) -> tuple[Float64, Float64]:
-    """XNNPACK's qd8 over each frame: codes less their zero point (…, K), real value of one (…, 1)."""
+    """XNNPACK's qd8 over each frame: codes less their zero point (…, K), real value of one (…, 1).
+
+    Frames of almost nothing come out as almost nothing; in XNNPACK as 0.
+    """
     x, low, high = _range(u)
-    span = high - low
-    with np.errstate(divide="ignore", over="ignore"):
-        factor = np.where(span > 0, np.float32(255) / np.where(span > 0, span, 1), np.float32(1))
+    least = np.float32(LEAST_RANGE)
+    low, high = np.minimum(low, -least), np.maximum(high, least)
+    factor = np.float32(255) / (high - low)
+    step = 1.0 / factor.astype(np.float64)
+    factor = np.where(np.isfinite(factor), factor, np.float32(0))
     bottom, top = low * factor, high * factor
     free = np.where((-128 + bottom) + (127 + top) > 0, -128 - bottom, 127 - top)
     zero = np.rint(np.clip(free, -128, 127))
     q = np.clip(np.rint(x * factor) + zero, -128, 127) - zero
-    return q.astype(np.float64), 1.0 / factor.astype(np.float64)
+    return q.astype(np.float64), step
 
 
 def _range(u: Float64) -> tuple[Float32, Float32, Float32]:

@@ -22,7 +22,15 @@ from ssmith.errors import InputError
 from ssmith.ops import Float32
 from ssmith.runtime.choice import BackendName as BackendName
 from ssmith.runtime.choice import choose
-from ssmith.runtime.frames import FLOAT32, Direct, Precision, as_frames, check_out, refuse_not_finite
+from ssmith.runtime.frames import (
+    FLOAT32,
+    Direct,
+    Precision,
+    as_array,
+    as_frames,
+    check_out,
+    refuse_not_finite,
+)
 
 ndarray = np.ndarray  # one lookup less a step
 
@@ -245,7 +253,7 @@ class Session:
 
 def _state(name: str, given: ArrayLike, own: NDArray[Any]) -> NDArray[Any]:
     """A saved state, if it is of the model's shape and kind of number."""
-    value = np.asarray(given)
+    value = as_array(given, f"state {name!r}, which you should give back as state_get returned it,")
     if value.shape != own.shape or value.dtype.kind != own.dtype.kind or not np.isfinite(value).all():
         raise InputError(
             f"state {name!r} must be {own.shape[0]} finite numbers of type {own.dtype}, got shape"

@@ -20,7 +20,7 @@ from ssmith.recipe import ArtifactPrecision, Format
 from ssmith.runtime.arithmetic import Float64, gelu64, sigmoid64
 from ssmith.runtime.integer_lower import ActivationBits
 from ssmith.runtime.products import rounded_products
-from ssmith.runtime.rounding import Dynamic, Float16, Rounding, Static, WeightsOnly
+from ssmith.runtime.rounding import Dynamic, Rounding, Static, WeightsOnly, halved
 from ssmith.runtime.weight_blocks import blocks_of
 
 States = dict[str, Float64]
@@ -58,7 +58,7 @@ def roundings(
         return {key: Static(product) for key, product in rounded_products(bundle, bits).items()}
     weights = weights_of(bundle)
     if precision == "float16":
-        return {key: Float16(weight) for key, weight in weights.items()}
+        return {key: WeightsOnly(halved(weight)) for key, weight in weights.items()}
     if precision == "int8-dynamic":
         kind: Literal["onnx", "executorch"] = "executorch" if format == "executorch" else "onnx"
         return {key: Dynamic.of(weight, kind) for key, weight in weights.items()}

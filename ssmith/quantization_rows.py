@@ -103,5 +103,5 @@ def _activation_bits(bundle: Bundle, precision: str, bits: Bits) -> int:
     if precision == "mixed":
         names = set((bundle.meta.plan or {}).values())
         return 8 if "int8-a8" in names else 16 if "int8-a16" in names else 32
-    fixed = {"float16": 16, "int8-all": 8, "int8-dynamic": 8, "int8-weights": 32, "int4-weights": 32}
+    fixed = {"float16": 32, "int8-all": 8, "int8-dynamic": 8, "int8-weights": 32, "int4-weights": 32}
     return fixed.get(precision, bits)

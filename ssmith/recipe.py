@@ -24,7 +24,16 @@ ArtifactPrecision = Literal[
 ]
 # What each format can be written in; docs/recipe.md says what they mean.
 WRITES: dict[Format, tuple[ArtifactPrecision, ...]] = {
-    "onnx": ("float32", "int8", "int8-all", "int8-dynamic", "int8-weights", "int4-weights", "mixed"),
+    "onnx": (
+        "float32",
+        "float16",
+        "int8",
+        "int8-all",
+        "int8-dynamic",
+        "int8-weights",
+        "int4-weights",
+        "mixed",
+    ),
     "executorch": ("float32", "int8", "int8-dynamic", "mixed"),
     "c99": ("float32", "int8"),
 }

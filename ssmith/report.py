@@ -223,15 +223,21 @@ def _of_these(
 
 
 def _written(artifacts: list[ArtifactRow], parity: list[ParityRow]) -> list[WrittenFile]:
-    """Files with the error that ``verify`` found in them on recorded validation sequences."""
-    found: dict[str, float] = {}
+    """Files with what ``verify`` found: their error on recorded validation sequences, their metric."""
+    errors: dict[str, float] = {}
     for row in parity:
         if row.snr_db is not None and re.fullmatch(r"validation\w*/noise", row.case):
-            found[row.artifact] = min(row.snr_db, found.get(row.artifact, row.snr_db))
-    return [
-        WrittenFile(f.path, f.kind, f.precision, f.activation_bits, f.bytes, found.get(f.path))
-        for f in artifacts
-    ]
+            errors[row.artifact] = min(row.snr_db, errors.get(row.artifact, row.snr_db))
+    scored = {row.artifact: row for row in parity if row.metric_value is not None}
+    found = []
+    for file in artifacts:
+        written = WrittenFile(file.path, file.kind, file.precision, file.activation_bits, file.bytes)
+        written = written._replace(snr_db=errors.get(file.path))
+        if file.path in scored:
+            row = scored[file.path]
+            written = written._replace(metric=row.metric_value, metric_difference=row.metric_delta)
+        found.append(written)
+    return found
 
 
 def _provenance(bundles: dict[str, Bundle], manifest: dict[str, Any]) -> dict[str, str]:

@@ -89,12 +89,18 @@ class ParityRow(_Record):
 
     backend: str
     artifact: str = ""
+    precision: str = ""
+    check: str = ""
     case: str = ""
     max_abs: float | None = None
     relative: float | None = None
     snr_db: float | None = None
     worst_step: int | None = None
+    metric: Literal["accuracy", "nrmse"] | None = None
+    metric_value: float | None = None
+    metric_delta: float | None = None
     tolerance: float | None = None
+    target: float | None = None
     predicted_snr_db: float | None = None
     passed: bool
     reason: str = ""

@@ -10,8 +10,9 @@ from markupsafe import Markup
 
 from ssmith import report_plots as plots
 from ssmith.measurement import Measurement
-from ssmith.report_data import ParityRow, ReportData
+from ssmith.report_data import ReportData
 from ssmith.report_int8 import integers, vector_text
+from ssmith.report_parity import checks, proofs
 from ssmith.report_precision_plot import precision_plot
 from ssmith.report_precision_words import metric_of, precisions
 from ssmith.report_reduction import reductions
@@ -72,7 +73,8 @@ def render(data: ReportData) -> str:
         engine_paths=[file.path for file in shared],
         layers=_layers(data),
         readings=_readings(data.measurements or []),
-        proofs=_proofs(data.parity or []),
+        proofs=proofs(data.parity or []),
+        checks=checks(data.parity or []),
     )
 
 
@@ -144,37 +146,6 @@ def _readings(measurements: list[Measurement]) -> list[tuple[str, str]]:
         times = f", {ratio_text(t.max_us / t.p50_us)} × the median" if t.p50_us else ""
         found.append((m.label, f"{tail}{worst}{times}."))
     return found
-
-
-def _proofs(rows: list[ParityRow]) -> list[dict[str, Any]]:
-    """Parity by backend and artifact: how many checks, and the worst of them."""
-    groups: dict[tuple[str, str], list[ParityRow]] = {}
-    for row in rows:
-        groups.setdefault((row.backend, row.artifact), []).append(row)
-    found = []
-    for (backend, artifact), group in groups.items():
-        ran = [row for row in group if row.ran]
-        found.append(
-            {
-                "backend": backend,
-                "artifact": artifact,
-                "ran": len(ran),
-                "passed": sum(row.passed for row in ran),
-                "max_abs": max((r.max_abs for r in ran if r.max_abs is not None), default=None),
-                "relative": max((r.relative for r in ran if r.relative is not None), default=None),
-                "predicted_snr_db": _predicted(ran),
-                "tolerance": max((r.tolerance for r in ran if r.tolerance is not None), default=None),
-                "snr_db": min((r.snr_db for r in ran if r.snr_db is not None), default=None),
-                "reason": next((r.why for r in group if not r.ran), ""),
-            }
-        )
-    return found
-
-
-def _predicted(rows: list[ParityRow]) -> float | None:
-    """The prediction for the row with the lowest ratio of signal to error, if it has one."""
-    known = [row for row in rows if row.snr_db is not None]
-    return min(known, key=lambda row: row.snr_db or 0.0).predicted_snr_db if known else None
 
 
 def _fingerprint(measurements: list[Measurement]) -> dict[str, str]:

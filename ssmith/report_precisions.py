@@ -1,8 +1,9 @@
 """What each written precision costs: accuracy, error, bytes and time, gathered from several stages.
 
-A row is one format in one precision. Its metric and its signal-to-error ratio come from
-``quantization.json``, where rounding was simulated on validation sequences; those of int8 in C from the
-integer reference, whose bits C has. Bytes of files come from the manifest, times from the measurements.
+A row is one format in one precision. Its metric is what ``verify`` saw when it ran the file over the
+validation set; without that it comes from ``quantization.json``, as the signal-to-error ratio does, where
+rounding was simulated on validation sequences, and of int8 in C from the integer reference, whose bits C
+has. Bytes of files come from the manifest, times from the measurements.
 """
 
 from __future__ import annotations
@@ -93,7 +94,9 @@ class WrittenFile(NamedTuple):
     precision: str
     activation_bits: int | None
     bytes: int
-    snr_db: float | None  # against float64 on the golden vectors, the lowest
+    snr_db: float | None = None  # against float64 on the golden vectors, the lowest
+    metric: float | None = None  # of the validation set, run through the file
+    metric_difference: float | None = None  # to that of the float64 reference
 
 
 # The file of each format that a device gets, the first that is there; and who runs it.
@@ -152,17 +155,14 @@ def _figures(format: Format, file: WrittenFile, found: Quantization | None) -> M
     size = next((row.weight_bytes_float for row in rows if row.format == format), None)
     size = size or next((row.weight_bytes_float for row in rows), None)
     if file.precision == "float32":
+        figures: dict[str, Any] = {"weight_bytes": size, "weight_ratio": _ratio(size, size)}
         metric = found.metric_float if found else None
         metric = metric if metric is not None else next((row.metric_float for row in rows), None)
-        known = None if metric is None else "reference"
-        return {
-            "known_from": known,
-            "metric": metric,
-            "weight_bytes": size,
-            "weight_ratio": _ratio(size, size),
-        }
+        if metric is not None:
+            figures |= {"known_from": "reference", "metric": metric}
+        return figures | _measured(file)
     row = _row_of(format, file, rows)
-    figures: dict[str, Any] = {"activation_bits": file.activation_bits}
+    figures = {"activation_bits": file.activation_bits}
     if row is not None:
         figures |= {
             "activation_bits": row.activation_bits if row.activation_bits < 32 else None,
@@ -179,7 +179,14 @@ def _figures(format: Format, file: WrittenFile, found: Quantization | None) -> M
         figures |= {"known_from": "simulation", "snr_db": row.snr_db, **scores}
     elif file.snr_db is not None:
         figures |= {"known_from": "golden vectors", "snr_db": file.snr_db}
-    return figures
+    return figures | _measured(file)
+
+
+def _measured(file: WrittenFile) -> dict[str, Any]:
+    """The metric of the file itself, where it is known."""
+    if file.metric is None:
+        return {}
+    return {"known_from": "file", "metric": file.metric, "metric_difference": file.metric_difference}
 
 
 def _row_of(format: Format, file: WrittenFile, rows: Sequence[PrecisionRow]) -> PrecisionRow | None:

@@ -288,9 +288,20 @@ def require_equal(report: ParityReport) -> Facts:
         "checks passed": f"{len(ran)} of {len(ran)}",
         "largest relative error": f"{worst_error:.2g}",
     }
+    facts |= _targets([row for row in ran if row.target is not None])
     int8 = [row.snr_db for row in ran if row.predicted_snr_db is not None and row.snr_db is not None]
     facts |= {"int8 signal to error": f"{min(int8):.1f} dB or more"} if int8 else {}
     return facts | ({"not run": skipped} if skipped else {})
+
+
+def _targets(rows: list[ParityRow]) -> Facts:
+    """How much of float32 is where it should be; the rest is where float32 itself loses more."""
+    if not rows:
+        return {}
+    met = sum(row.relative is not None and row.relative <= (row.target or 0.0) for row in rows)
+    beyond = sorted({row.check for row in rows if row.relative is None or row.relative > (row.target or 0.0)})
+    rest = f"; in {', '.join(beyond)} float32 itself loses more" if beyond else ""
+    return {"float32 within its target": f"{met} of {len(rows)}{rest}"}
 
 
 def table_of(report: ParityReport) -> list[Facts]:

@@ -296,7 +296,7 @@ def _manifest() -> dict[str, Any]:
 
 
 def _parity() -> list[dict[str, Any]]:
-    rows = []
+    rows: list[dict[str, Any]] = []
     for backend, artifact, error in (
         ("native", "digits.c", 0.0),
         ("native", "digits.ssmc", 0.0),
@@ -307,6 +307,8 @@ def _parity() -> list[dict[str, Any]]:
                 {
                     "backend": backend,
                     "artifact": artifact,
+                    "precision": "float32",
+                    "check": "random" if case == "noise" else "golden",
                     "case": case,
                     "max_abs": error,
                     "relative": error / 7.3,
@@ -317,12 +319,15 @@ def _parity() -> list[dict[str, Any]]:
                     "reason": "",
                 }
             )
-    integer = rows[0] | {"artifact": "digits_int8.c"}
+    integer = rows[0] | {"artifact": "digits_int8.c", "precision": "int8"}
     rows.append(integer | {"case": "noise/bits"})
     noise = {"max_abs": 0.09, "relative": 4.6e-3, "tolerance": 7.2e-3}
     rows.append(integer | noise | {"case": "noise/noise", "snr_db": 46.8, "predicted_snr_db": 48.9})
     rows.append(integer | noise | {"artifact": "digits_int8_all.step.onnx", "backend": "onnx"})
     rows[-1] |= {"case": "validation_0/noise", "snr_db": 21.7}
+    held_out = {"check": "validation", "case": "validation/sequence_4", "reason": "197 validation sequences"}
+    scores: dict[str, Any] = {"metric": "accuracy", "metric_value": 0.9695, "metric_delta": -0.0007}
+    rows.append(integer | held_out | scores)
     rows.append(rows[5] | {"backend": "executorch", "passed": False, "reason": "not run: not installed"})
     return rows
 

@@ -18,7 +18,7 @@ from pydantic import BaseModel
 from typer.main import get_command
 
 from ssmith.cli import app
-from ssmith.recipe import Recipe
+from ssmith.recipe import WRITES, Recipe
 from ssmith.runtime.calibrate import calibrate
 from tests.bundles import random_bundle
 
@@ -86,6 +86,22 @@ def test_every_recipe_field_is_documented_with_its_default():
     check(Recipe, "The run")
 
 
+def test_every_precision_is_explained_and_which_format_has_it():
+    text = (ROOT / "docs" / "recipe.md").read_text().split("## [export]")[1].split("\n## ")[0]
+    rows = [line.split("|")[1:-1] for line in text.split("\n") if line.startswith("| `")]
+    told = {
+        (format, precision)
+        for names, _, *columns in (row for row in rows if len(row) == 5)
+        for precision in re.findall(r"`([a-z0-9-]+)`", names)
+        for format, cell in zip(("onnx", "executorch", "c99"), columns, strict=True)
+        if cell.strip() != "–"
+    }
+    assert told == {(format, precision) for format, known in WRITES.items() for precision in known}
+    meanings = (ROOT / "docs" / "precisions.md").read_text().split("## What each one means")[1]
+    for precision in {precision for _, precision in told}:
+        assert f"\n| `{precision}`" in meanings, precision
+
+
 def test_the_recipe_in_the_readme_is_valid(tmp_path):
     (tmp_path / "robot.toml").write_text(fences(README, "toml")[0])
     assert Recipe.load(tmp_path / "robot.toml").name == "robot"
@@ -103,6 +119,12 @@ def test_the_python_in_the_readme_runs(tmp_path):
     bundle.write(tmp_path / "digits.ssm")
     subprocess.run([sys.executable, "-c", export, tmp_path / "digits.ssm", folder], check=True)
     (tmp_path / "digits.step.onnx").write_bytes((folder / "digits.step.onnx").read_bytes())
+    program = (
+        "from ssmith import Bundle; from ssmith.export.executorch import to_program; "
+        "from ssmith.files import seal; "
+        "open('digits.step.pte', 'wb').write(seal(to_program(Bundle.read('digits.ssm'), 'step').data))"
+    )
+    subprocess.run([sys.executable, "-c", program], cwd=tmp_path, check=True)
     code = "import numpy as np\nframes = np.ones((3, 3), np.float32)\n" + "\n".join(fences(README, "python"))
     ast.parse(code)
     done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import json
+import re
 import shutil
 import subprocess
 import sys
@@ -23,6 +24,7 @@ pytestmark = pytest.mark.slow  # a program takes seconds to lower
 
 ROOT = Path(__file__).parents[1]
 EXAMPLE = ROOT / "examples" / "executorch_cpp"
+SECTION = (ROOT / "docs" / "embedding.md").read_text().split("\n## ExecuTorch\n")[1].split("\n## ")[0]
 FORMS: tuple[Form, ...] = ("step", "stream", "sequence")
 
 
@@ -35,8 +37,9 @@ def build(tmp_path_factory) -> Path:
     if importlib.util.find_spec("executorch") is None:
         pytest.skip("executorch is not installed: pip install 'ssmith[executorch]'")
     folder: Path = tmp_path_factory.mktemp("executorch_cpp")
+    (folder / "page.cpp").write_text(fences("cpp")[0])
     flags = ("-DCMAKE_BUILD_TYPE=Debug", "-DCMAKE_CXX_FLAGS_DEBUG=-O1", "-DCMAKE_CXX_FLAGS=-Werror")
-    names = (f"-DPYTHON={sys.executable}", f"-DEXAMPLE={EXAMPLE}", "-DCMAKE_CXX_COMPILER=g++")
+    names = (f"-DPYTHON={sys.executable}", f"-DEXAMPLE={EXAMPLE}", f"-DPAGE={folder / 'page.cpp'}")
     command("cmake", *flags, *names, "-S", ROOT / "tests" / "executorch_cpp", "-B", folder)
     command("cmake", "--build", folder)
     return folder
@@ -44,7 +47,9 @@ def build(tmp_path_factory) -> Path:
 
 @pytest.fixture(scope="session")
 def bundle() -> Bundle:
-    return random_bundle(np.random.default_rng(5), orders=(4,), norm="affine", pool="ema", golden_frames=())
+    return random_bundle(
+        np.random.default_rng(5), orders=(4,), norm="affine", pool="ema", golden_frames=(12,)
+    )
 
 
 @pytest.fixture(scope="session")
@@ -52,16 +57,22 @@ def programs(bundle, tmp_path_factory) -> Path:
     """A folder with the step, stream and sequence program of the bundle and a program of nobody's."""
     torch = pytest.importorskip("torch")
     pytest.importorskip("executorch")
-    from ssmith.export.executorch import to_program
+    from ssmith.export.executorch import _with_golden, to_program
     from ssmith.export.executorch_program import lowered
 
     folder: Path = tmp_path_factory.mktemp("programs")
-    for form in FORMS:
-        (folder / f"net.{form}.pte").write_bytes(seal(to_program(bundle, form).data))
+    lowereds = {form: to_program(bundle, form) for form in FORMS}
+    for form, program in lowereds.items():
+        (folder / f"net.{form}.pte").write_bytes(seal(program.data))
+    (folder / "net.step.bpte").write_bytes(seal(_with_golden(bundle, lowereds["step"])))
     foreign = lowered(torch.nn.Linear(3, 2), [torch.zeros(1, 3)], "{}", delegate=False).data
     (folder / "other.pte").write_bytes(foreign)
     (folder / "foreign.pte").write_bytes(foreign.replace(b"ssmith", b"xxmith"))
     return folder
+
+
+def fences(language: str) -> list[str]:
+    return re.findall(rf"```{language}\n(.*?)```", SECTION, re.DOTALL)
 
 
 def command(*words: str | Path) -> None:
@@ -257,6 +268,25 @@ def test_the_class_in_a_program_of_one_s_own(build, programs):
     words = [build / "driver", programs / "net.step.pte", programs / "net.stream.pte"]
     done = subprocess.run(words, capture_output=True, text=True, check=False)
     assert done.stdout == "ok\n", done.stdout + done.stderr
+
+
+def test_the_page_s_programs_run(build, programs, bundle, tmp_path):
+    """C++ and Python as docs/embedding.md shows them, in a folder with programs of the name used there."""
+    for path in programs.glob("net.*"):
+        shutil.copy(path, tmp_path / path.name.replace("net", "robot"))
+    frames = np.zeros((100, 3), np.float32)
+    frames[:, 0] = np.float32(0.01) * np.arange(100, dtype=np.float32)
+    done = subprocess.run([build / "page"], cwd=tmp_path, capture_output=True, text=True, check=True)
+    lines = [line.split() for line in done.stdout.splitlines()]
+    assert [(name, unit) for name, _, unit in lines] == [("out_0", "m/s"), ("out_1", "m/s")]
+    expected = plain_run(bundle.meta.ops, bundle.tensors, frames)[-1]
+    np.testing.assert_allclose([float(value) for _, value, _ in lines], expected, rtol=1e-5)
+
+    check = "assert (forward._method.get_attribute(name) == 0).all()\nprint(y.shape)\n"
+    code = "import numpy as np\nframe = np.ones(3, np.float32)\n" + "\n".join(fences("python")) + check
+    words = [sys.executable, "-W", "ignore", "-c", code]
+    done = subprocess.run(words, cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert done.stdout == "torch.Size([1, 2])\n", done.stderr
 
 
 def test_help_names_every_option(build):

@@ -1,10 +1,13 @@
 // The class as a program uses it: allocations, states, reset, what it refuses. Prints ok.
 // Arguments: two forms of one model.
 
+#include <algorithm>
 #include <cmath>
 #include <cstdio>
 #include <cstdlib>
 #include <vector>
+
+#include <executorch/extension/module/module.h>
 
 #include "ssmith_program.hpp"
 
@@ -41,6 +44,26 @@ static std::vector<float> run(ssmith::Program &model, int frames)
     return all;
 }
 
+// What Kotlin and Swift call: a module gives outputs no memory, so that the program must have it.
+static void run_as_module(ssmith::Program &model, const char *path)
+{
+    using executorch::extension::TensorPtr;
+    executorch::extension::Module module(path);
+    std::vector<float> in(model.inputs(), 0.5f), out(model.outputs());
+    std::vector<TensorPtr> tensors{executorch::extension::ones({1, static_cast<int>(in.size())})};
+    std::fill_n(tensors[0]->mutable_data_ptr<float>(), in.size(), 0.5f);
+    if (model.description().form == "step")
+        for (const auto &state : model.description().states)
+            tensors.push_back(executorch::extension::zeros({1, static_cast<int>(state.length)}));
+    const std::vector<executorch::runtime::EValue> given(tensors.begin(), tensors.end());
+    const auto result = module.forward(given);
+    require(result.ok(), "a module runs the program");
+    model.reset();
+    model.step(in.data(), out.data());
+    for (std::size_t k = 0; k < out.size(); k++)
+        require(result->at(0).toTensor().const_data_ptr<float>()[k] == out[k], "a module's numbers");
+}
+
 int main(int argc, char **argv)
 {
     require(argc == 3, "two programs");
@@ -69,6 +92,8 @@ int main(int argc, char **argv)
         model.reset();
         counting = false;
         require(allocations == 0, "a step allocates nothing");
+
+        run_as_module(model, argv[i]);
 
         bool refused = false;
         const std::vector<float> before = model.state_get();

@@ -1,6 +1,7 @@
 """Quantised ONNX files in ONNX Runtime against the simulation of the same precision."""
 
 import json
+import math
 
 import numpy as np
 import onnx
@@ -11,19 +12,20 @@ from hypothesis import strategies as st
 
 from ssmith.bundle import Bundle
 from ssmith.errors import InputError, MissingToolError
-from ssmith.export.onnx import forms_of, lower, to_bytes
-from ssmith.export.onnx_states import DENSE_MODES
+from ssmith.export.onnx import FORMS, forms_of, lower, to_bytes
+from ssmith.export.onnx_turn import DENSE_NUMBERS
 from ssmith.quant import product_weights
+from ssmith.recipe import WRITES
 from ssmith.runtime.onnx import open_backend
 from ssmith.runtime.simulate import roundings, run_simulated
 from tests.bundles import random_bundle
 from tests.calibrated import calibrated, with_scales
 from tests.op_lists import frames
 
-WIDE = DENSE_MODES + 1  # the first order whose poles are not unfolded to a matrix
+WIDE = math.isqrt(DENSE_NUMBERS) // 2 + 1  # the first order whose poles make no matrix
 FRAMES = 16
 CASES = [("int8", 16), ("int8", 8), ("int8-dynamic", 16), ("int8-weights", 16), ("int4-weights", 16)]
-CASES += [("mixed", 16)]
+CASES += [("mixed", 16), ("float16", 16)]
 
 # An output changes by this much, relative to the largest, where float32 and float64 put the same value on
 # the two sides of a tie. Rare: a median over all outputs never sees one.
@@ -152,10 +154,12 @@ def test_all_ops_in_int8_keep_poles_and_states_in_float32(form):
     model = onnx.load_from_string(data)
     made = {output: node for node in model.graph.node for output in node.output}
     for name in bundle.states:
-        assert made[f"{name}_out"].op_type in ("Gemm", "Add", "Scan")
+        node = made[f"{name}_out"]
+        assert node.op_type in (("Add",) if form == "step" else ("Gather", "Split"))
+        assert form == "step" or made[node.input[0]].op_type in ("Reshape", "Gather")
     rounded = {node.input[0] for node in model.graph.node if node.op_type == "QuantizeLinear"}
     assert not rounded & set(bundle.states)
-    assert not {name for name in rounded if name.endswith(("/turn", "/same", "/other", "/turned"))}
+    assert not {name for name in rounded if "/turn" in name or name.startswith(("/_turns", "/_chunks"))}
     assert len(rounded) > 10
     block = bundle.golden()[0].input[None]
     exact, _ = run_simulated(bundle, {}, block)
@@ -175,7 +179,7 @@ def test_equal_bundles_give_equal_bytes_that_say_what_they_are(precision):
 
 def test_lower_writes_every_precision_and_sessions_open_them(tmp_path):
     bundle = planned(calibrated(random_bundle(np.random.default_rng(8))))
-    precisions = ["int8", "int8-all", "int8-dynamic", "int8-weights", "int4-weights", "mixed"]
+    precisions = ["int8", "int8-all", "int8-dynamic", "int8-weights", "int4-weights", "mixed", "float16"]
     paths = lower(bundle, tmp_path, precisions=precisions, activation_bits=8)
     assert [path.name for path in paths[:4]] == [
         "net_int8.step.onnx",
@@ -183,7 +187,7 @@ def test_lower_writes_every_precision_and_sessions_open_them(tmp_path):
         "net_int8_all.step.onnx",
         "net_int8_all.sequence.onnx",
     ]
-    assert len(paths) == 11
+    assert len(paths) == 13
     for path in paths:
         backend = open_backend(path)
         stem = path.name.partition(".")[0].removeprefix("net_").replace("_", "-")
@@ -202,6 +206,59 @@ def test_rounded_weights_need_less_room():
     for precision in ("int8", "int8-dynamic", "int8-weights", "int4-weights"):
         for form in forms_of(precision):
             assert len(to_bytes(bundle, form, 20, precision)) <= 0.5 * weights
+
+
+def test_float16_is_half_of_float32_and_the_simulation_to_its_last_digits():
+    bundle = random_bundle(
+        np.random.default_rng(9), inputs=40, outputs=12, width=64, orders=[64] * 4, norm="affine", pool="none"
+    )
+    # Half of the weights; λ, biases and the graph around them stay.
+    assert len(to_bytes(bundle, "step", 20, "float16")) <= 0.54 * len(to_bytes(bundle, "step"))
+    streams = frames(bundle, FRAMES, 1)[None]
+    expected, _ = run_simulated(bundle, roundings(bundle, "float16"), streams)
+    for form in FORMS:
+        got, _ = feed(bundle, to_bytes(bundle, form, 20, "float16"), streams, [5])
+        assert np.abs(got - expected).max() <= 2e-6 * np.abs(expected).max()
+
+
+def test_a_weight_beyond_float16_is_refused():
+    bundle = random_bundle(np.random.default_rng(0))
+    tensors = {**bundle.tensors, "head.weight": bundle.tensors["head.weight"] * np.float32(1e6)}
+    with pytest.raises(InputError, match=r"head has a weight of .* float16 ends at 65504"):
+        to_bytes(Bundle(bundle.meta, tensors), "step", 20, "float16")
+
+
+EVERY = [(precision, form) for precision in WRITES["onnx"] for form in forms_of(precision)]
+
+
+@pytest.mark.parametrize(("precision", "form"), EVERY)
+def test_opset_18_is_written_in_every_precision_and_computes_the_same(precision, form):
+    bundle = planned(calibrated(random_bundle(np.random.default_rng(10), orders=(3, WIDE))))
+    streams, results = frames(bundle, 12, 1)[None], []
+    for opset in (18, 20):
+        data = to_bytes(bundle, form, opset, precision)
+        model = onnx.load_from_string(data)
+        assert {entry.domain: entry.version for entry in model.opset_import}[""] == opset
+        onnx.checker.check_model(model, full_check=True)
+        results.append(feed(bundle, data, streams, [5])[0])
+    error = np.abs(results[0] - results[1])
+    allowed = {"int8-all": 0.2}.get(precision, FLIP.get((precision, 16), 1e-5))
+    assert error.max() <= allowed * max(1.0, np.abs(results[1]).max())
+
+
+@pytest.mark.parametrize(("precision", "form"), [case for case in EVERY if case[0] != "int8-dynamic"])
+def test_seven_streams_at_once_are_seven_alone(precision, form):
+    """int8-dynamic has one scale for all frames of a call, and its file says so."""
+    bundle = planned(calibrated(random_bundle(np.random.default_rng(11), orders=(3, WIDE), norm="affine")))
+    streams = np.stack([frames(bundle, 21, seed) for seed in range(7)])
+    data = to_bytes(bundle, form, 20, precision)
+    together, states = feed(bundle, data, streams, [5])
+    for i, stream in enumerate(streams):
+        alone, own = feed(bundle, data, stream[None], [5])
+        for a, b in [(together[i], alone[0]), *((states[name][i], own[name][0]) for name in own)]:
+            error = np.abs(a - b)
+            assert error.max() <= FLIP.get((precision, 16), 0.1) * max(1.0, np.abs(b).max())
+            assert np.median(error) <= 1e-6 * max(1.0, np.abs(b).max())
 
 
 def test_what_a_precision_needs_is_asked_for(monkeypatch):

@@ -12,7 +12,7 @@ from onnx import TensorProto, helper
 from ssmith.errors import InputError, MissingToolError
 from ssmith.export.manifest import write_manifest
 from ssmith.export.onnx import lower
-from ssmith.runtime.onnx import OnnxBackend, open_backend
+from ssmith.runtime.onnx import SHORT, OnnxBackend, open_backend
 from ssmith.runtime.reference import describe, run
 from ssmith.runtime.session import Session
 from tests.bundles import random_bundle
@@ -226,3 +226,25 @@ def test_without_onnxruntime_the_message_says_what_to_install(folder, monkeypatc
     monkeypatch.setitem(sys.modules, "onnxruntime", None)
     with pytest.raises(MissingToolError, match=r"ssmith\[onnx\]"):
         open_backend(path_of(folder, "step"))
+
+
+def test_threads_and_providers_reach_the_runtime(folder):
+    session = Session.open(
+        path_of(folder, "step"), threads=2, providers=["CPUExecutionProvider"]
+    )._backend._step._session
+    assert session.get_session_options().intra_op_num_threads == 2
+    assert session.get_session_options().inter_op_num_threads == 1
+    assert session.get_providers() == ["CPUExecutionProvider"]
+
+
+def test_a_few_frames_are_stepped_and_more_go_through_the_sequence(folder, bundle, monkeypatch):
+    backend, ran = open_backend(folder), []
+    for name in FORMS:
+        model = getattr(backend, f"_{name}")
+        monkeypatch.setattr(model, "run", lambda b, f=model.run, n=name: (ran.append(n), f(b))[1])
+    block = bundle.golden()[0].input
+    backend.process(block[: SHORT - 1])
+    assert ran == ["step"] * (SHORT - 1)
+    ran.clear()
+    backend.process(block[:SHORT])
+    assert ran == ["sequence"]

@@ -105,7 +105,7 @@ def test_the_file_names_its_backend(folder):
     [
         ("gone.onnx", {}, "does not exist"),
         ("manifest.json", {}, "is no artifact"),
-        ("net.step.onnx", {"backend": "tpu"}, "write native, onnx or reference"),
+        ("net.step.onnx", {"backend": "tpu"}, "write native, onnx, executorch or reference"),
         ("net.step.onnx", {"precision": "int3"}, "write float64, float32, .*int4-weights or mixed"),
         ("net.step.onnx", {"precision": "float64"}, "computes in float32"),
     ],

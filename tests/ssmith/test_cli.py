@@ -14,6 +14,8 @@ import numpy as np
 import pytest
 
 from ssmith.bundle import Bundle
+from ssmith.compiler import find_compiler
+from ssmith.files import sha256
 from tests.bundles import random_bundle
 from tests.killing import SHORT, results, run_arguments
 
@@ -278,6 +280,32 @@ def test_a_damaged_bundle_stops_the_next_stage(finished, tmp_path):
     data = (run / "digits.ssm").read_bytes()
     (run / "digits.ssm").write_bytes(data[: len(data) // 2])
     refused(ssmith("export", str(run)), "digits.ssm", "damaged")
+
+
+@pytest.mark.skipif(find_compiler() is None, reason="no C compiler")
+def test_an_artifact_that_computes_something_else_is_exit_code_1(finished, tmp_path):
+    import shutil
+
+    run = tmp_path / "it"
+    shutil.copytree(finished, run)
+    weights, listed = run / "artifacts" / "digits_weights.h", run / "artifacts" / "manifest.json"
+    text, before = weights.read_text(), sha256(weights)
+    start = text.index("{", text.index("digits_head_weight")) + 1
+    weights.write_text(text[:start] + "0.01f + " + text[start:])
+    manifest = listed.read_text()
+    assert before in manifest
+    listed.write_text(manifest.replace(before, sha256(weights)))
+    done = ssmith("verify", str(run))
+    assert done.returncode == 1, done.stdout + done.stderr
+    assert "parity checks failed: digits.c on native" in " ".join(done.stderr.split())
+    rows = json.loads((run / "parity.json").read_text())["rows"]
+    failed = [row for row in rows if not row["passed"]]
+    assert {row["artifact"] for row in failed} == {"digits.c"}
+    assert {"golden", "validation", "drift"} < {row["check"] for row in failed}
+    moved = [row["metric_delta"] for row in rows if row["check"] == "validation"]
+    assert len(moved) >= 6 and all(delta is not None for delta in moved)
+    assert ssmith("report", str(run), "--json").returncode == 0
+    assert "FAILED" in (run / "report.html").read_text()
 
 
 def test_missing_stages_are_named(tmp_path):

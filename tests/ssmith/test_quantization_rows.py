@@ -30,7 +30,8 @@ def held_out(bundle):
 def test_each_rounding_has_a_row_once(bundle, held_out):
     ready = with_plan(bundle, held_out, 0.03)
     rows = precision_rows(ready, held_out, ExportSettings(precisions=WRITES["onnx"]))
-    assert [(row.precision, row.format, row.activation_bits) for row in rows[:3]] == [
+    assert [(row.precision, row.format, row.activation_bits) for row in rows[:4]] == [
+        ("float16", "onnx", 32),
         ("int8", "c99", 16),  # ONNX has the same codes
         ("int8", "executorch", 8),
         ("int8-all", "onnx", 8),

@@ -97,7 +97,7 @@ def test_headline_figures_come_from_the_files(full):
     native = next(m for m in data.measurements or [] if m.precision == "int8")
     assert native.timing is not None
     assert summary.step_p50_us == native.timing.p50_us
-    assert (summary.parity_passed, summary.parity_run) == (9, 9)  # the row that did not run is no failure
+    assert (summary.parity_passed, summary.parity_run) == (10, 10)  # the row that did not run is no failure
     assert (summary.int8_snr_db, summary.int8_metric, summary.int8_flash_bytes) == (47.3, 0.9695, 11_344)
 
 
@@ -150,7 +150,7 @@ def test_equal_data_gives_equal_bytes(full, full_html):
 
 def test_numbers_of_every_section_are_on_the_page(full_html):
     words = " ".join("".join(Page(full_html).words).split())
-    for expected in ("96.1 %", "89.5 %", "64 → 42", "undone", "digits.step.onnx", "task-aware", "9 / 9"):
+    for expected in ("96.1 %", "89.5 %", "64 → 42", "undone", "digits.step.onnx", "task-aware", "10 / 10"):
         assert expected in words
     assert "has no rate" in words and "Missed" not in words
 
@@ -257,12 +257,28 @@ def test_why_there_is_no_int8_is_told(tmp_path):
 
 def test_a_failed_check_is_seen_without_a_click(tmp_path):
     run = without_training(tmp_path)
-    assert "<details><summary>All 10 checks" in render_html(build_report(run))
+    summary = "<summary>The worst case of each check: 10 of 11 comparisons"
+    assert f"<details>{summary}" in render_html(build_report(run))
     document = json.loads((run / "parity.json").read_text())
-    document["rows"][0] |= {"passed": False, "reason": "another sum"}
+    document["rows"][0] |= {"passed": False, "relative": 0.1, "reason": "another sum"}
     (run / "parity.json").write_text(json.dumps(document))
     html = render_html(build_report(run))
-    assert "<details open><summary>All 10 checks" in html and "FAILED" in html and "8 / 9" in html
+    assert f"<details open>{summary}" in html and "FAILED" in html and "9 / 10" in html
+    assert html.count("another sum") == 1  # below the table, by number
+
+
+def test_parity_of_before_there_were_checks_shows_every_row(tmp_path):
+    run = without_training(tmp_path)
+    document = json.loads((run / "parity.json").read_text())
+    for row in document["rows"]:
+        row.pop("check", None)
+    (run / "parity.json").write_text(json.dumps(document))
+    assert "The worst case of each check: 11 of 11" in render_html(build_report(run))
+
+
+def test_scores_of_artifacts_and_what_they_lost(tmp_path):
+    words = " ".join("".join(Page(render_html(build_report(without_training(tmp_path)))).words).split())
+    assert "97.0 %" in words and "-0.07 points" in words
 
 
 def test_an_exported_backend_without_a_measurement_is_named(tmp_path):

@@ -70,6 +70,27 @@ def test_where_a_score_is_known_from(run):
     assert costs["onnx", "int8"].metric_difference == pytest.approx(-0.0007)
 
 
+def test_what_verify_saw_of_the_file_itself_counts_most(tmp_path):
+    run = without_training(tmp_path)
+    rows = json.loads((run / "parity.json").read_text())["rows"]
+    for artifact, delta in (
+        ("digits.step.onnx", 0.0),
+        ("digits_int8.step.onnx", -0.004),
+        ("digits_int8.ssmc", 0.0),
+    ):
+        seen = {"artifact": artifact, "check": "validation", "case": "validation/whole"}
+        rows.append(
+            rows[0] | seen | {"metric": "accuracy", "metric_value": 0.9702 + delta, "metric_delta": delta}
+        )
+    changed(run, "parity.json", rows=rows)
+    costs = by_name(run)
+    known = {name: cost.known_from for name, cost in costs.items()}
+    assert known["onnx", "float32"] == known["onnx", "int8"] == known["c99", "int8"] == "file"
+    assert known["onnx", "mixed"] == "simulation" and known["c99", "float32"] == "reference"
+    assert costs["onnx", "int8"].metric_difference == -0.004 and costs["onnx", "int8"].snr_db == 47.4
+    assert costs["c99", "int8"].snr_db == 47.3 and costs["onnx", "float32"].metric_difference == 0.0
+
+
 def test_int8_of_other_activation_bits_is_another_rounding(run):
     """ONNX and C have 16 bits here, ExecuTorch 8; the row of C tells about ONNX, not about ExecuTorch."""
     costs = by_name(run)

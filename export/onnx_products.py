@@ -9,6 +9,7 @@ What ONNX Runtime 1.32 makes of a graph decided the forms, see docs/precisions.m
   MatMulIntegerToFloat.
 - ``Dynamic`` is DynamicQuantizeLinear before the same; one kernel computes both.
 - Blocks of weights are MatMulNBits with float32 activations.
+- float16 weights are cast to float32 when the file is opened: on x86 no kernel multiplies halves.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 from onnx import TensorProto
 
+from ssmith.errors import InputError
 from ssmith.export.onnx_graph import Graph
 from ssmith.ops import Float32
 from ssmith.runtime.integer_model import Float64
@@ -29,6 +31,7 @@ from ssmith.runtime.weight_blocks import Blocks
 CONTRIB = "com.microsoft"
 ZERO = 128  # the code of uint8 that stands for 0
 _BYTE = 127  # largest code of 8 bits
+_LARGEST_HALF = float(np.finfo(np.float16).max)
 _FLOAT_ACTIVATIONS = 1  # MatMulNBits: accuracy level that leaves the activations float32
 
 
@@ -38,8 +41,38 @@ class Exact:
 
     weight: Float32
 
+    def rows(self, rows: slice) -> Exact:
+        """The product of some rows."""
+        return Exact(self.weight[rows])
 
-How = Exact | Static | Dynamic | Blocks
+
+@dataclass(frozen=True, eq=False)
+class Half:
+    """A product in float32 whose weights (M, K) are stored in float16."""
+
+    weight: Float32
+
+    @classmethod
+    def of(cls, key: str, weight: Float32) -> Half:
+        """The weights of the product called ``key``.
+
+        Raises:
+            InputError: one is beyond the range of float16.
+        """
+        largest = float(np.abs(weight).max())
+        if largest > _LARGEST_HALF:
+            raise InputError(
+                f"{key} has a weight of {largest:g}, and float16 ends at {_LARGEST_HALF:g}: it would become"
+                " infinite; leave float16 out of the precisions, or write int8-weights"
+            )
+        return cls(weight)
+
+    def rows(self, rows: slice) -> Half:
+        """The product of some rows."""
+        return Half(self.weight[rows])
+
+
+How = Exact | Half | Static | Dynamic | Blocks
 
 
 def scaled(graph: Graph, v: str, scale: Float64, shift: Float64, name: str) -> str:
@@ -76,7 +109,15 @@ def as_real(graph: Graph, codes: Codes, q: str, name: str) -> str:
     return graph.node("DequantizeLinear", [q, *_unit(graph)], f"{name}/codes_real")
 
 
-def multiply(graph: Graph, how: How, v: str, name: str, bias: Float64 | None = None, plus: str = "") -> str:
+def multiply(
+    graph: Graph,
+    how: How,
+    v: str,
+    name: str,
+    bias: Float64 | None = None,
+    plus: str = "",
+    output: str = "",
+) -> str:
     """Append W v (+ bias) (+ plus); returns the name of the result.
 
     Args:
@@ -86,14 +127,18 @@ def multiply(graph: Graph, how: How, v: str, name: str, bias: Float64 | None = N
         name: of the product.
         bias: constant, (M); at most one of it and ``plus``.
         plus: name of a vector to add.
+        output: name of the result, where it is given; of float32 products alone.
     """
     if isinstance(how, Exact):
         weight = graph.weight(f"{name}/weight", how.weight.T)
+    elif isinstance(how, Half):
+        stored = graph.weight(f"{name}/weight", how.weight.T, np.float16)
+        weight = graph.node("Cast", [stored], f"{name}/weight_real", to=TensorProto.FLOAT)
     elif isinstance(how, Static) and how.product.codes.limit > _BYTE:
         weight = _unfolded(graph, how.product, name)
     else:
         return _contributed(graph, how, v, name, bias, plus)
-    return graph.product(v, weight, f"{name}/y", plus or _constant(graph, bias, name))
+    return graph.product(v, weight, f"{name}/y", plus or _constant(graph, bias, name), output)
 
 
 def _contributed(
