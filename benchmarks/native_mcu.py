@@ -27,9 +27,10 @@ from _runs import full_and_reduced
 sys.path.insert(0, str(Path(__file__).parents[1]))  # the tests' toolchains and emulators
 
 from ssmith.compiler import compiler_version
+from ssmith.devices.objects import section_bytes
 from tests.native.emulators import per_step, profile
 from tests.native.models import MODELS
-from tests.native.objects import deepest_stack, section_bytes
+from tests.native.objects import deepest_stack
 from tests.native.programs import PRECISIONS, Workshop, header_value
 from tests.native.toolchains import ARM, TOOLCHAINS, Toolchain
 
@@ -84,7 +85,7 @@ def row(workshop: Workshop, model: str, target: Toolchain, precision: str) -> di
     if target.compiler == ARM and target.board:
         for level in ("-O3", "-Os"):
             made = workshop.model_object(target, model, precision, "-fcallgraph-info=su", level)
-            sizes = section_bytes(target, made)
+            sizes = section_bytes(target.compiler, made)
             found[f"code_bytes{level}"] = sizes["text"] + sizes["rodata"] - flash
             found[f"stack_bytes{level}"] = deepest_stack(made.with_suffix(".ci"))[0]
     return found

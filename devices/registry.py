@@ -35,6 +35,22 @@ class Family:
 
 FAMILIES: dict[str, Family] = {
     "host": Family("host", "this machine: real latency"),
+    "qemu": Family(
+        "qemu",
+        "QEMU: boards from reset on, Linux processors in user mode; instructions, no time",
+        models=(
+            "cortex-m3",
+            "cortex-m4",
+            "cortex-m7",
+            "cortex-m55",
+            "riscv64",
+            "aarch64",
+            "aarch64-cortex-a53",
+            "aarch64-cortex-a72",
+            "aarch64-cortex-a76",
+            "aarch64-neoverse-n1",
+        ),
+    ),
 }
 
 

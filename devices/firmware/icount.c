@@ -5,8 +5,11 @@
  *     cc -O2 -fPIC -shared -o libicount.so icount.c
  *     qemu-aarch64 -plugin ./libicount.so -d plugin -D counts.txt ./program
  *
- * counts.txt: "total N", and with the argument profile=on (-plugin ./libicount.so,profile=on) a line
- * "function NAME N" for each function of the program's symbol table, the largest first.
+ * counts.txt: "total N" at the end. Arguments (-plugin ./libicount.so,profile=on,mark=here) add lines:
+ *
+ *     profile=on   "function NAME N" for each function of the program's symbol table, the largest first
+ *     mark=NAME    "mark N" whenever the function NAME is entered, N counted so far
+ *     syscall=K    "mark N" at every system call K, for programs without a symbol table
  *
  * QEMU speaks plugin API version 1 up to 8.x; the declarations below are that version's, because
  * distributions ship no qemu-plugin.h. Later versions took the two *_inline functions away and refuse
@@ -25,13 +28,20 @@ typedef uint64_t qemu_plugin_id_t;
 struct qemu_plugin_tb;
 struct qemu_plugin_insn;
 struct qemu_info;
-enum { QEMU_PLUGIN_INLINE_ADD_U64 = 0 };
+enum { QEMU_PLUGIN_INLINE_ADD_U64 = 0, QEMU_PLUGIN_CB_NO_REGS = 0 };
 
 extern void qemu_plugin_register_vcpu_tb_trans_cb(qemu_plugin_id_t id,
                                                   void (*translated)(qemu_plugin_id_t,
                                                                      struct qemu_plugin_tb *));
 extern void qemu_plugin_register_vcpu_tb_exec_inline(struct qemu_plugin_tb *block, int operation,
                                                      void *target, uint64_t value);
+extern void qemu_plugin_register_vcpu_tb_exec_cb(struct qemu_plugin_tb *block,
+                                                 void (*executed)(unsigned, void *), int flags,
+                                                 void *data);
+extern void qemu_plugin_register_vcpu_syscall_cb(qemu_plugin_id_t id,
+                                                 void (*called)(qemu_plugin_id_t, unsigned, int64_t,
+                                                                uint64_t, uint64_t, uint64_t, uint64_t,
+                                                                uint64_t, uint64_t, uint64_t, uint64_t));
 extern void qemu_plugin_register_vcpu_insn_exec_inline(struct qemu_plugin_insn *instruction,
                                                        int operation, void *target, uint64_t value);
 extern void qemu_plugin_register_atexit_cb(qemu_plugin_id_t id,
@@ -53,6 +63,8 @@ EXPORT int qemu_plugin_version = 1;
 
 static uint64_t total;
 static int profile;
+static char mark[NAME]; /* the function, or empty */
+static int64_t mark_call = -1;
 static struct function functions[FUNCTIONS]; /* the last one takes what finds no place */
 static int function_count;
 
@@ -70,6 +82,35 @@ static uint64_t *counter_of(const char *symbol)
     return &functions[function_count++].count;
 }
 
+static void marked(void)
+{
+    char line[32];
+    snprintf(line, sizeof line, "mark %" PRIu64 "\n", total);
+    qemu_plugin_outs(line);
+}
+
+static void entered(unsigned cpu, void *data)
+{
+    (void)cpu;
+    (void)data;
+    marked();
+}
+
+static void called(qemu_plugin_id_t id, unsigned cpu, int64_t number, uint64_t a1, uint64_t a2, uint64_t a3,
+                   uint64_t a4, uint64_t a5, uint64_t a6, uint64_t a7, uint64_t a8)
+{
+    (void)id, (void)cpu, (void)a1, (void)a2, (void)a3, (void)a4, (void)a5, (void)a6, (void)a7, (void)a8;
+    if (number == mark_call)
+        marked();
+}
+
+/* A function that is called starts a block of its own. */
+static int is_mark(struct qemu_plugin_tb *block)
+{
+    const char *symbol = mark[0] == '\0' ? NULL : qemu_plugin_insn_symbol(qemu_plugin_tb_get_insn(block, 0));
+    return symbol != NULL && strcmp(symbol, mark) == 0;
+}
+
 /* Every block of code, once, when it is translated: let it add its length whenever it runs. */
 static void translated(qemu_plugin_id_t id, struct qemu_plugin_tb *block)
 {
@@ -77,6 +118,8 @@ static void translated(qemu_plugin_id_t id, struct qemu_plugin_tb *block)
     size_t i;
     (void)id;
     qemu_plugin_register_vcpu_tb_exec_inline(block, QEMU_PLUGIN_INLINE_ADD_U64, &total, n);
+    if (is_mark(block))
+        qemu_plugin_register_vcpu_tb_exec_cb(block, entered, QEMU_PLUGIN_CB_NO_REGS, NULL);
     for (i = 0; profile && i < n; i++) {
         struct qemu_plugin_insn *instruction = qemu_plugin_tb_get_insn(block, i);
         qemu_plugin_register_vcpu_insn_exec_inline(
@@ -113,10 +156,17 @@ EXPORT int qemu_plugin_install(qemu_plugin_id_t id, const struct qemu_info *info
 {
     int i;
     (void)info;
-    for (i = 0; i < argc; i++)
+    for (i = 0; i < argc; i++) {
         if (strcmp(argv[i], "profile=on") == 0)
             profile = 1;
+        if (strncmp(argv[i], "mark=", 5) == 0)
+            strncpy(mark, argv[i] + 5, NAME - 1);
+        if (strncmp(argv[i], "syscall=", 8) == 0)
+            mark_call = strtoll(argv[i] + 8, NULL, 10);
+    }
     qemu_plugin_register_vcpu_tb_trans_cb(id, translated);
+    if (mark_call >= 0)
+        qemu_plugin_register_vcpu_syscall_cb(id, called);
     qemu_plugin_register_atexit_cb(id, finished, NULL);
     return 0;
 }

@@ -2,30 +2,15 @@
 
 from __future__ import annotations
 
-import functools
-import re
 import tempfile
-from dataclasses import dataclass
 from pathlib import Path
 
-from tests.native.toolchains import HERE, Toolchain, command
+from ssmith.devices.cortex_m import start_on_board
+from ssmith.devices.plugin import Counts, plugin_arguments, read_counts
+from ssmith.devices.processes import run_tool
+from tests.native.toolchains import Toolchain
 
-PLUGIN_SOURCE = HERE.parents[1] / "devices" / "firmware" / "icount.c"
 TIMEOUT_S = 240
-NEWEST_PLUGIN_API_1 = 8  # QEMU's major version
-
-
-@dataclass(frozen=True)
-class Counts:
-    """Instructions that a program executed.
-
-    Args:
-        total: all of them.
-        functions: function → its own; empty unless asked for.
-    """
-
-    total: int
-    functions: dict[str, int]
 
 
 def run(toolchain: Toolchain, program: Path, *arguments: int) -> str:
@@ -37,11 +22,11 @@ def run(toolchain: Toolchain, program: Path, *arguments: int) -> str:
         arguments: DATA FRAMES BLOCK FRESH of ``feed.c``.
 
     Raises:
-        BuildError: it failed.
+        ToolError: it failed.
     """
     if toolchain.runner == "wasm":
         return _in_wasm(program, arguments)[0]
-    return command(_line(toolchain, program, arguments), timeout=TIMEOUT_S).strip()
+    return run_tool(_line(toolchain, program, arguments), timeout_s=TIMEOUT_S).strip()
 
 
 def count(toolchain: Toolchain, program: Path, *arguments: int, profile: bool = False) -> Counts:
@@ -54,22 +39,17 @@ def count(toolchain: Toolchain, program: Path, *arguments: int, profile: bool = 
         profile: also by function.
 
     Raises:
-        BuildError: it failed.
+        ToolError: it failed.
     """
     if toolchain.runner == "wasm":
         return Counts(_in_wasm(program, arguments)[1], {})
     with tempfile.TemporaryDirectory() as work:
         log = Path(work) / "counts.txt"
-        plugin = f"{_plugin()},profile=on" if profile else str(_plugin())
         line = _line(toolchain, program, arguments)
-        at = line.index("-kernel") if toolchain.runner == "system" else len(toolchain.machine) or 1
-        line[at:at] = ["-plugin", plugin, "-d", "plugin", "-D", str(log)]
-        command(line, timeout=TIMEOUT_S, env={})
-        text = log.read_text()
-    total = re.search(r"^total (\d+)$", text, re.M)
-    assert total is not None, text
-    functions = re.findall(r"^function (.+) (\d+)$", text, re.M)
-    return Counts(int(total[1]), {name: int(n) for name, n in functions})
+        at = 1 if toolchain.runner == "system" else len(toolchain.machine) or 1
+        line[at:at] = plugin_arguments(log, *(["profile=on"] if profile else []))
+        run_tool(line, timeout_s=TIMEOUT_S, env={})
+        return read_counts(log)
 
 
 def per_step(
@@ -97,32 +77,11 @@ def profile(toolchain: Toolchain, program: Path, *, frames: int = 16, block: int
     return dict(sorted(((name, n) for name, n in found.items() if n), key=lambda item: -item[1]))
 
 
-def qemu_counts() -> bool:
-    """Whether this QEMU's plugin interface is the one the counter speaks."""
-    try:
-        text = command(["qemu-aarch64", "--version"])
-    except OSError:
-        return False
-    version = re.search(r"version (\d+)\.", text)
-    return version is not None and int(version[1]) <= NEWEST_PLUGIN_API_1
-
-
 def _line(toolchain: Toolchain, program: Path, arguments: tuple[int, ...]) -> list[str]:
     words = [*map(str, arguments)]
-    if toolchain.runner != "system":
-        return [*toolchain.machine, str(program), *words]
-    semihosting = "enable=on,target=native,chardev=out" + "".join(f",arg={word}" for word in ("feed", *words))
-    board = [*toolchain.machine, "-display", "none", "-monitor", "none", "-serial", "none"]
-    board += ["-chardev", "stdio,id=out", "-semihosting-config", semihosting]
-    return [*board, "-kernel", str(program)]
-
-
-@functools.cache
-def _plugin() -> Path:
-    folder = Path(tempfile.mkdtemp(prefix="ssmith-icount-"))
-    library = folder / "libicount.so"
-    command(["gcc", "-std=c99", "-O2", "-fPIC", "-shared", PLUGIN_SOURCE, "-o", library])
-    return library
+    if toolchain.core is not None:
+        return start_on_board(toolchain.core, program, ["feed", *words])
+    return [*toolchain.machine, str(program), *words]
 
 
 def _in_wasm(program: Path, arguments: tuple[int, ...]) -> tuple[str, int]:

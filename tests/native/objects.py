@@ -1,4 +1,4 @@
-"""What a compiled model says of itself: code size, undefined symbols, the deepest stack."""
+"""What a compiled model says of itself: undefined symbols, the deepest stack."""
 
 from __future__ import annotations
 
@@ -6,26 +6,23 @@ import re
 from collections import defaultdict
 from pathlib import Path
 
-from tests.native.toolchains import Toolchain, command
-
-
-def section_bytes(toolchain: Toolchain, file: Path) -> dict[str, int]:
-    """Bytes by section kind: ``text`` is instructions, ``rodata`` constants, ``data`` and ``bss`` memory."""
-    found: dict[str, int] = defaultdict(int)
-    for line in command([_tool(toolchain, "size"), "-A", file]).splitlines():
-        if match := re.match(r"\.(text|rodata|data|bss)\S*\s+(\d+)", line):
-            found[match[1]] += int(match[2])
-    return dict(found)
+from ssmith.devices.objects import beside
+from ssmith.devices.processes import run_tool
+from tests.native.toolchains import Toolchain
 
 
 def undefined(toolchain: Toolchain, file: Path) -> set[str]:
     """Names that an object takes from elsewhere."""
-    return set(command([_tool(toolchain, "nm"), "--undefined-only", "--format=just-symbols", file]).split())
+    return _names(toolchain, file, "--undefined-only")
 
 
 def defined(toolchain: Toolchain, file: Path) -> set[str]:
     """Names that a program or an object holds."""
-    return set(command([_tool(toolchain, "nm"), "--defined-only", "--format=just-symbols", file]).split())
+    return _names(toolchain, file, "--defined-only")
+
+
+def _names(toolchain: Toolchain, file: Path, which: str) -> set[str]:
+    return set(run_tool([beside(toolchain.compiler, "nm"), which, "--format=just-symbols", file]).split())
 
 
 def deepest_stack(call_graph: Path) -> tuple[int, list[str]]:
@@ -56,8 +53,3 @@ def deepest_stack(call_graph: Path) -> tuple[int, list[str]]:
         return frames.get(function, 0) + most, [function, *chain]
 
     return max(depth(function, ()) for function in frames)
-
-
-def _tool(toolchain: Toolchain, name: str) -> str:
-    compiler = toolchain.compiler[0]
-    return f"{compiler.removesuffix('gcc')}{name}" if compiler.endswith("-gcc") else name

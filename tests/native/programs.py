@@ -9,9 +9,10 @@ from pathlib import Path
 from typing import Literal
 
 from ssmith.bundle import Bundle
+from ssmith.devices.processes import run_tool
 from ssmith.export import c99
 from tests.native.models import made
-from tests.native.toolchains import EXACT, HERE, Toolchain, command, compile_object, link
+from tests.native.toolchains import EXACT, HERE, Toolchain, compile_object, link
 
 
 @dataclass(frozen=True)
@@ -90,7 +91,7 @@ class Workshop:
             main: the program's file.
 
         Raises:
-            BuildError: a compiler or a linker refused something.
+            ToolError: a compiler or a linker refused something.
         """
         work = self._place(toolchain, model, precision, main, *flags)
         if not (work / "program").exists():
@@ -168,7 +169,7 @@ def header_value(workshop: Workshop, toolchain: Toolchain, model: str, precision
 def macro_value(toolchain: Toolchain, header: Path, macro: str) -> int:
     """What a header's macro is for a processor, as its gcc computes it."""
     text = f'#include "{header}"\nunsigned value = {macro};\n'
-    assembly = command([*toolchain.compiler, *toolchain.target, "-S", "-xc", "-", "-o", "-"], input=text)
+    assembly = run_tool([*toolchain.compiler, *toolchain.target, "-S", "-xc", "-", "-o", "-"], given=text)
     value = re.search(r"^value:\n\s*\.(?:long|word)\s+(\d+)", assembly, re.M)
     assert value is not None, assembly
     return int(value[1])

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from tests.native.emulators import qemu_counts
+from ssmith.devices.plugin import why_not
 from tests.native.toolchains import TOOLCHAINS, Toolchain
 
 
@@ -18,6 +18,6 @@ def toolchain(name: str, *, counts: bool = False) -> Toolchain:
     found = TOOLCHAINS[name]
     if found.missing:
         pytest.skip(f"{found.missing} is not installed: make deps")
-    if counts and found.runner in ("user", "system") and not qemu_counts():
-        pytest.skip("the instruction counter speaks the plugin interface of QEMU 4.2 to 8")
+    if counts and found.runner in ("user", "system") and (reason := why_not(found.machine[0])) is not None:
+        pytest.skip(reason)
     return found

@@ -2,7 +2,7 @@
 
 import pytest
 
-from tests.native.objects import section_bytes
+from ssmith.devices.objects import section_bytes
 from tests.native.programs import PRECISIONS, header_value
 from tests.native.skipping import toolchain
 
@@ -15,7 +15,7 @@ DIGITS_RAM_LIMIT = 2 * 1024  # beside the block buffer
 @pytest.mark.parametrize("model", ["reference", "layers"])
 def test_code_on_a_cortex_m4(workshop, model, precision, level):
     tools = toolchain("cortex-m4")
-    sizes = section_bytes(tools, workshop.model_object(tools, model, precision, level))
+    sizes = section_bytes(tools.compiler, workshop.model_object(tools, model, precision, level))
     flash = header_value(workshop, tools, model, precision, "FLASH_BYTES")
     assert flash <= sizes["rodata"], "the weights lie in flash"
     assert sizes["text"] + sizes["rodata"] - flash <= CODE_LIMIT

@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import importlib.util
 import shutil
-import subprocess
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+from ssmith.devices.cortex_m import COMPILER, CORES, EMULATOR, Core, link_for_board
+from ssmith.devices.cortex_m import FOLDER as CORTEX_M
+from ssmith.devices.processes import run_tool
+from ssmith.devices.processors import PROCESSORS
+
 HERE = Path(__file__).parent
-CORTEX_M = HERE.parents[1] / "devices" / "firmware" / "cortex_m"
 STRICT = ("-Wall", "-Wextra", "-Wconversion", "-pedantic", "-Werror")
 EXACT = ("-std=c99", "-O3", "-ffp-contract=off")  # what the headers tell users
 Runner = Literal["native", "user", "system", "wasm", "none"]
@@ -29,7 +32,7 @@ class Toolchain:
         runner: who runs the program: this machine, QEMU's user mode, QEMU's board, wasmtime, nobody.
         machine: the emulator's command, or its arguments' ``-M`` or ``-cpu`` value.
         linker: another command that links, where the compiler has no libraries.
-        board: linker script of ``devices/firmware/cortex_m``.
+        core: of a board that ``devices.cortex_m`` builds for.
         hard_float: whether float instructions exist; without, float code is emulated and slow.
         fma: whether the processor fuses multiply and add.
     """
@@ -40,7 +43,7 @@ class Toolchain:
     runner: Runner = "none"
     machine: tuple[str, ...] = ()
     linker: tuple[str, ...] = ()
-    board: str = ""
+    core: Core | None = None
     hard_float: bool = True
     fma: bool = False
 
@@ -57,23 +60,26 @@ class Toolchain:
 
 
 ZIG = (sys.executable, "-m", "ziglang", "cc")
-ARM = ("arm-none-eabi-gcc",)
+ARM = (COMPILER,)
 
 
-def _cortex_m(
-    core: str, board: str, machine: str, *target: str, run_on: str = "", fma: bool = False
-) -> Toolchain:
-    float_flags = target or ("-mfloat-abi=soft",)
+def _cortex_m(name: str) -> Toolchain:
+    core = CORES[name]
     return Toolchain(
-        name=core,
+        name=name,
         compiler=ARM,
-        target=(f"-mcpu={core}", "-mthumb", *float_flags),
+        target=core.flags,
         runner="system",
-        machine=("qemu-system-arm", "-M", machine),
-        board=board,
-        hard_float=bool(target),
-        fma=fma,
+        machine=(EMULATOR, "-M", core.machine),
+        core=core,
+        hard_float=core.hard_float,
+        fma=core.fma,
     )
+
+
+def _linux(name: str, model: str) -> Toolchain:
+    found = PROCESSORS[model]
+    return Toolchain(name, (found.compiler,), found.flags, "user", found.emulator, fma=True)
 
 
 _ALL = (
@@ -84,22 +90,8 @@ _ALL = (
     Toolchain(
         "x86-zig", ZIG, ("-target", "x86_64-linux-gnu", "-mcpu=native"), "native", linker=("gcc",), fma=True
     ),
-    Toolchain(
-        "aarch64-gcc",
-        ("aarch64-linux-gnu-gcc",),
-        ("-mcpu=cortex-a72",),
-        "user",
-        ("qemu-aarch64", "-cpu", "cortex-a72"),
-        fma=True,
-    ),
-    Toolchain(
-        "aarch64-gcc-dotprod",
-        ("aarch64-linux-gnu-gcc",),
-        ("-mcpu=cortex-a76",),
-        "user",
-        ("qemu-aarch64", "-cpu", "cortex-a76"),
-        fma=True,
-    ),
+    _linux("aarch64-gcc", "aarch64-cortex-a72"),
+    _linux("aarch64-gcc-dotprod", "aarch64-cortex-a76"),
     Toolchain(
         "aarch64-zig",
         ZIG,
@@ -118,13 +110,8 @@ _ALL = (
         fma=True,
     ),
     Toolchain("armv7-zig", ZIG, ("-target", "arm-linux-musleabihf", "-mcpu=cortex_a7")),
-    # QEMU has no board with a Cortex-M0+; its instructions are a subset of the Cortex-M3's.
-    _cortex_m("cortex-m0plus", "mps2", "mps2-an385"),
-    _cortex_m("cortex-m3", "mps2", "mps2-an385"),
-    _cortex_m("cortex-m4", "mps2", "mps2-an386", "-mfpu=fpv4-sp-d16", "-mfloat-abi=hard", fma=True),
-    _cortex_m("cortex-m7", "mps2", "mps2-an500", "-mfpu=fpv5-sp-d16", "-mfloat-abi=hard", fma=True),
-    _cortex_m("cortex-m55", "mps3_an547", "mps3-an547", "-mfloat-abi=hard", fma=True),
-    Toolchain("riscv64-gcc", ("riscv64-linux-gnu-gcc",), (), "user", ("qemu-riscv64",), fma=True),
+    *map(_cortex_m, CORES),
+    _linux("riscv64-gcc", "riscv64"),
     Toolchain("wasm32-zig", ZIG, ("-target", "wasm32-wasi"), "wasm"),
     Toolchain("wasm32-zig-simd", ZIG, ("-target", "wasm32-wasi", "-msimd128"), "wasm"),
     Toolchain("windows-zig", ZIG, ("-target", "x86_64-windows-gnu")),
@@ -137,24 +124,6 @@ _ALL = (
 TOOLCHAINS = {toolchain.name: toolchain for toolchain in _ALL}
 
 
-class BuildError(Exception):
-    """A command failed; the message is what it said."""
-
-
-def command(arguments: Sequence[str | Path], **options: object) -> str:
-    """Run a command, return what it printed.
-
-    Raises:
-        BuildError: it failed.
-    """
-    done = subprocess.run([*map(str, arguments)], capture_output=True, text=True, check=False, **options)  # type: ignore[call-overload]
-    if done.returncode != 0:
-        raise BuildError(
-            f"{' '.join(map(str, arguments))}\nexit code {done.returncode}\n{done.stderr[-4000:]}"
-        )
-    return str(done.stdout)
-
-
 def compile_object(toolchain: Toolchain, source: Path, output: Path, flags: Sequence[str] = EXACT) -> Path:
     """Compile one C file.
 
@@ -165,11 +134,11 @@ def compile_object(toolchain: Toolchain, source: Path, output: Path, flags: Sequ
         flags: standard, optimisation, warnings, macros.
 
     Raises:
-        BuildError: the compiler refused it.
+        ToolError: the compiler refused it.
     """
     output.parent.mkdir(parents=True, exist_ok=True)
     folders = (f"-I{source.parent}", f"-I{output.parent}", f"-I{CORTEX_M}")
-    command([*toolchain.compiler, *toolchain.target, *flags, *folders, "-c", source, "-o", output])
+    run_tool([*toolchain.compiler, *toolchain.target, *flags, *folders, "-c", source, "-o", output])
     return output
 
 
@@ -183,24 +152,21 @@ def link(toolchain: Toolchain, objects: Sequence[Path], output: Path, flags: Seq
         flags: for the linker, as sanitizers need.
 
     Raises:
-        BuildError: the linker refused them.
+        ToolError: the linker refused them.
     """
     if toolchain.runner == "wasm":
         linker = [*toolchain.compiler[:-1], "wasm-ld", "--no-entry", "--export=feed"]
-        command([*linker, *objects, "-o", output])
+        run_tool([*linker, *objects, "-o", output])
         return output
     start: list[str | Path] = []
     target = toolchain.target
-    if toolchain.board:
-        start = ["-nostartfiles", f"-L{CORTEX_M}", f"-T{CORTEX_M / toolchain.board}.ld"]
-        start.append(
-            compile_object(toolchain, CORTEX_M / "startup.c", output.with_name("startup.o"), ("-Os",))
-        )
-    elif toolchain.compiler == ARM:
+    if toolchain.core is not None:
+        return link_for_board(toolchain.core, objects, output)
+    if toolchain.compiler == ARM:
         start = ["--specs=rdimon.specs"]  # C library with semihosting, which QEMU's user mode knows
     elif toolchain.runner == "user":
         start = ["-static"]
     if toolchain.linker:
         target = ()
-    command([*(toolchain.linker or toolchain.compiler), *target, *start, *flags, *objects, "-o", output])
+    run_tool([*(toolchain.linker or toolchain.compiler), *target, *start, *flags, *objects, "-o", output])
     return output

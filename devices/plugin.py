@@ -1,0 +1,93 @@
+"""Counts the instructions of a program under QEMU: builds ``firmware/icount.c``, reads what it writes."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from ssmith.compiler import INSTALL, build_library, find_compiler
+from ssmith.devices.processes import first_line
+from ssmith.errors import SsmithError
+
+SOURCE = Path(__file__).parent / "firmware" / "icount.c"
+NEWEST = 8  # QEMU's last major version with the plugin interface that icount.c speaks
+FLAGS = (("-std=c99", "-O2"),)
+
+
+@dataclass(frozen=True)
+class Counts:
+    """Instructions that a program executed.
+
+    Args:
+        total: all of them.
+        functions: function → its own; empty unless asked for.
+        marks: counted so far, at each mark; empty unless asked for.
+    """
+
+    total: int
+    functions: dict[str, int]
+    marks: tuple[int, ...] = ()
+
+
+def why_not(emulator: str) -> str | None:
+    """Why instructions cannot be counted with this emulator; None where they can.
+
+    Args:
+        emulator: its program, ``qemu-aarch64``.
+    """
+    found = re.search(r"version (\d+)\.", first_line(emulator, "--version"))
+    if found is None:
+        return f"{emulator} does not tell its version"
+    if int(found[1]) > NEWEST:
+        return f"{emulator} is version {found[1]}; the instruction counter needs QEMU 4.2 to {NEWEST}"
+    if find_compiler() is None:
+        return f"the instruction counter has to be compiled; install a C compiler ({INSTALL})"
+    return None
+
+
+def plugin_arguments(log: Path, *options: str) -> list[str]:
+    """What makes QEMU count into ``log``; options as ``icount.c`` tells.
+
+    Raises:
+        SsmithError: the counter cannot be compiled.
+    """
+    library = build_library(f'#include "{SOURCE.name}"\n', [SOURCE], FLAGS)
+    return ["-plugin", ",".join([str(library), *options]), "-d", "plugin", "-D", str(log)]
+
+
+def read_counts(log: Path) -> Counts:
+    """Parse what the counter wrote.
+
+    Raises:
+        SsmithError: it wrote something else: the emulator ended before it could.
+    """
+    try:
+        text = log.read_text()
+    except OSError as error:
+        raise SsmithError(f"the instruction counter wrote nothing: {error.strerror}") from error
+    total = re.search(r"^total (\d+)$", text, re.M)
+    if total is None:
+        raise SsmithError(f"the instruction counter wrote no total: {text[-500:]!r}")
+    functions = re.findall(r"^function (.+) (\d+)$", text, re.M)
+    marks = tuple(int(n) for n in re.findall(r"^mark (\d+)$", text, re.M))
+    return Counts(int(total[1]), {name: int(n) for name, n in functions}, marks)
+
+
+def between_marks(marks: Sequence[int]) -> np.ndarray:
+    """Instructions of each marked stretch, shape (n,), the marking itself left out.
+
+    Args:
+        marks: of a program that marks twice with nothing between, then before and after each stretch.
+
+    Raises:
+        SsmithError: there is no such stretch: the program went another way.
+    """
+    pairs = np.array(marks[: len(marks) // 2 * 2], np.int64).reshape(-1, 2)
+    if len(pairs) < 2 or len(marks) % 2:
+        raise SsmithError(f"the instruction counter saw {len(marks)} marks, which make no step")
+    lengths: np.ndarray = pairs[1:, 1] - pairs[1:, 0] - (pairs[0, 1] - pairs[0, 0])
+    return lengths
