@@ -18,6 +18,7 @@ from ssmith.devices.host import input_frames
 from ssmith.devices.objects import section_bytes
 from ssmith.devices.plugin import between_marks, read_counts
 from ssmith.devices.processes import TimeLimitError, ToolError, run_tool
+from ssmith.devices.processors import ZIG
 from ssmith.devices.target import Job, Plan, RawRun, held
 from ssmith.errors import InputError, SsmithError
 from ssmith.ops import Float32
@@ -75,6 +76,7 @@ def new_job(
     command: Sequence[str],
 ) -> Job:
     """A job that runs ``command``; see ``Job``."""
+    program = len(ZIG) if tuple(compiler[: len(ZIG)]) == ZIG else 1  # words before the flags
     return Job(
         backend="native",
         precision=file.precision,
@@ -84,8 +86,8 @@ def new_job(
         folder=folder,
         period_s=manifest.period_s,
         fingerprint={
-            "compiler": compiler_version(compiler[:1]),
-            "compiler_flags": " ".join((*compiler[1:], *FLAGS)),
+            "compiler": compiler_version(compiler[:program]),
+            "compiler_flags": " ".join((*compiler[program:], *FLAGS)),
         },
     )
 
@@ -118,9 +120,12 @@ def run_counted(job: Job, limit_s: float, meaning: Callable[[int, str], str]) ->
     except TimeLimitError as error:
         raise SsmithError(f"{what} did not end within {limit_s:g} s under {job.command[0]}") from error
     except ToolError as error:
-        said = error.said.strip()[-400:]
+        said = error.said.strip()
+        if error.code == 127:
+            raise
         reason = CODES.get(error.code) or meaning(error.code, said)
-        raise SsmithError(f"{what} failed: {reason}" + (f": {said}" if said else "")) from error
+        words = said if len(said) <= 800 else f"{said[:200]} … {said[-600:]}"
+        raise SsmithError(f"{what} failed: {reason}" + (f": {words}" if words else "")) from error
     (job.folder / SAID).write_text(said)
     return job.folder
 
@@ -172,6 +177,6 @@ def code_bytes(compiler: Sequence[str], model: Path, flash: int) -> int | None:
     """Bytes that a model's object takes in flash beside its constants; None where no tool reads it."""
     try:
         sections = section_bytes(compiler, model)
-    except (OSError, ToolError):
+    except ToolError:
         return None
     return sections.get("text", 0) + sections.get("rodata", 0) + sections.get("data", 0) - flash

@@ -18,8 +18,7 @@ def section_bytes(compiler: Sequence[str], file: Path) -> dict[str, int]:
         file: an object or a program.
 
     Raises:
-        ToolError: the file cannot be read.
-        OSError: the tool is not installed.
+        ToolError: the file cannot be read, or the tool is not installed.
     """
     found: dict[str, int] = defaultdict(int)
     for line in run_tool([beside(compiler, "size"), "-A", file]).splitlines():

@@ -15,7 +15,7 @@ class ToolError(SsmithError):
 
     Args:
         message: all of that.
-        code: the exit code; negative for a signal.
+        code: the exit code; negative for a signal; 127 where it could not be started.
         said: what it printed to stderr.
     """
 
@@ -46,9 +46,8 @@ def run_tool(
         given: its standard input; None gives it nothing.
 
     Raises:
-        ToolError: it failed.
+        ToolError: it failed, or cannot be started.
         TimeLimitError: it took longer.
-        OSError: it cannot be started.
     """
     words = [*map(str, arguments)]
     try:
@@ -65,6 +64,9 @@ def run_tool(
         )
     except subprocess.TimeoutExpired as error:
         raise TimeLimitError(f"{' '.join(words)}\ndid not end within {timeout_s:g} s") from error
+    except OSError as error:
+        reason = error.strerror or str(error)
+        raise ToolError(f"{words[0]} cannot be started: {reason}", 127, reason) from error
     if done.returncode != 0:
         said = str(done.stderr)
         raise ToolError(
@@ -78,5 +80,5 @@ def first_line(*arguments: str) -> str:
     """The first line that a command prints, as ``--version`` does; empty where it cannot be run."""
     try:
         return run_tool(arguments, timeout_s=60).partition("\n")[0].strip()
-    except (OSError, SsmithError):
+    except SsmithError:
         return ""
