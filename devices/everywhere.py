@@ -83,15 +83,15 @@ def _on_one(
         add(_failed(place.name, "-", probe.absent, emulated=probe.emulated))
         return rows
     for backend in wanted:
-        if backend not in probe.backends:
-            if reason := probe.missing.get(backend):
-                add(_failed(place.name, backend, reason, emulated=probe.emulated))
-            continue
-        for precision in present(artifacts)[backend]:
-            try:
-                add(*bench(artifacts, place, backends=[backend], precisions=[precision], plan=plan))
-            except SsmithError as error:
-                add(_failed(place.name, backend, str(error), emulated=probe.emulated, precision=precision))
+        if backend not in probe.backends and (reason := probe.missing.get(backend)):
+            add(_failed(place.name, backend, reason, emulated=probe.emulated))
+
+    def failed(backend: str, precision: str, error: SsmithError) -> None:
+        add(_failed(place.name, backend, str(error), emulated=probe.emulated, precision=precision))
+
+    usable = [backend for backend in wanted if backend in probe.backends]
+    if usable:
+        bench(artifacts, place, backends=usable, plan=plan, on_row=add, on_error=failed)
     return rows
 
 

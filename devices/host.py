@@ -14,6 +14,7 @@ from pathlib import Path
 import numpy as np
 
 from ssmith.compiler import INSTALL, compile_command, compiler_version, find_compiler
+from ssmith.devices import loop
 from ssmith.devices.fingerprint import host_fingerprint
 from ssmith.devices.target import KINDS, Job, Plan, Probe, RawRun, held
 from ssmith.devices.timing import Nanoseconds
@@ -71,42 +72,42 @@ class Host:
         return replace(job, notes=(*job.notes, origin))
 
     def run(self, job: Job, plan: Plan) -> Path:
-        """Cold starts, then the long run, all on one core; returns the folder of their output."""
-        output = job.folder / "output"
-        short = replace(plan, steps=COLD_STEPS, warmup_limit=0)
-        with pinned() as core:
+        """Cold starts, then the long run, all on one core; returns the folder of their output.
+
+        Raises:
+            InputError: the system gives neither the core nor the priority that the plan asks for.
+            SsmithError: a program failed or did not end.
+        """
+        output, in_c = job.folder / "output", job.command[0] != sys.executable
+        with pinned(plan.core) as core:
+            cold = loop.short(replace(plan, warmup_limit=0), COLD_STEPS)
             for k in range(plan.cold_starts):
-                _start(job.command, job, short, output / f"cold{k}", paced=0)
-            _start(job.command, job, plan, output / "main", paced=_paced_steps(job, plan))
-            if job.command[0] != sys.executable:
-                session = replace(plan, steps=min(SESSION_STEPS, plan.steps))
+                _start(job.command, job, cold, output / f"cold{k}", core)
+            _start(job.command, job, plan, output / "main", core)
+            if in_c and plan.session:
                 worker = _worker(job.artifacts, job.backend, job.precision)
-                _start(worker, job, session, output / "session", paced=0)
+                beside = loop.short(plan, min(SESSION_STEPS, plan.steps))
+                _start(worker, job, beside, output / "session", core)
         (output / "pinned").write_text("" if core is None else str(core))
         return output
 
     def read(self, job: Job, output: Path) -> RawRun:
         """Parse what the programs wrote."""
-        cold = [_stats(path) for path in sorted(output.glob("cold*"))]
-        main, session = _stats(output / "main"), output / "session"
+        folders = sorted(output.glob("cold*"))
+        cold = [loop.read_stats(path) for path in folders]
 
         def of_cold(name: str) -> Nanoseconds:
             return np.array([run[name] for run in cold], np.int64)
 
-        return RawRun(
-            samples=_samples(output / "main" / "samples.i64"),
-            paced_busy=_samples(output / "main" / "busy.i64"),
-            paced_late=_samples(output / "main" / "late.i64"),
-            overhead_ns=main["overhead_ns"],
+        peaks = [run["peak_rss_bytes"] for run in cold or [loop.read_stats(output / "main")]]
+        first = [loop.read_samples(path / "samples.i64")[0] for path in folders]
+        return replace(
+            loop.read_output(output / "main"),
             cold_start_ns=of_cold("cold_start_ns"),
             load_ns=of_cold("load_ns"),
-            first_ns=np.array(
-                [_samples(path / "samples.i64")[0] for path in sorted(output.glob("cold*"))], np.int64
-            ),
-            peak_rss_bytes=int(max(run["peak_rss_bytes"] for run in cold or [main])) or None,
-            session_samples=_called_from_python(session),
-            flash_bytes=_whole(main.get("flash_bytes")),
-            ram_bytes=_whole(main.get("ram_bytes")),
+            first_ns=np.array(first, np.int64),
+            peak_rss_bytes=int(max(peaks)) or None,
+            session_samples=_called_from_python(output / "session"),
             clock="python" if job.command[0] == sys.executable else "c",
             pinned=(output / "pinned").read_text() != "",
         )
@@ -118,17 +119,32 @@ def open_target(model: str) -> Host:
 
 
 @contextlib.contextmanager
-def pinned() -> Iterator[int | None]:
+def pinned(wanted: int | None = None) -> Iterator[int | None]:
     """Hold this thread, and every process it starts, on one core; given back at the end.
+
+    Args:
+        wanted: the core; None takes the last.
 
     Yields:
         The core, or None where the system does not let us choose.
+
+    Raises:
+        InputError: this process may not use the core that is wanted.
     """
     try:
         before = os.sched_getaffinity(0)
-        core = max(before)  # core 0 serves most interrupts
+        core = max(before) if wanted is None else wanted  # core 0 serves most interrupts
+        if core not in before:
+            known = ", ".join(map(str, sorted(before)))
+            raise InputError(
+                f"core {core} cannot be used here; take one of {known}, as in --cpu {max(before)}"
+            )
         os.sched_setaffinity(0, {core})
-    except (AttributeError, OSError):
+    except (AttributeError, OSError) as error:
+        if wanted is not None:
+            raise InputError(
+                f"this system does not let a process choose its core ({error}); leave --cpu out"
+            ) from error
         yield None
         return
     try:
@@ -173,11 +189,11 @@ def _build_c(artifacts: Path, manifest: Manifest, source: Artifact, folder: Path
         "MODEL_RAM_BYTES": f"sizeof({name}_t)",
     }
     compiler = compile_command(FLAGS)
-    with resources.as_file(resources.files("ssmith.devices") / "firmware" / "host_loop.c") as loop:
+    with resources.as_file(resources.files("ssmith.devices") / "firmware" / "host_loop.c") as program_source:
         command = [
             *compiler,
             *(f"-D{key}={value}" for key, value in defines.items()),
-            *(f"-I{path.parent}", str(loop), str(path), "-o", str(program)),
+            *(f"-I{path.parent}", str(program_source), str(path), "-o", str(program)),
         ]
         done = subprocess.run(command, capture_output=True, text=True, check=False)
     if done.returncode != 0:
@@ -228,30 +244,21 @@ def _fingerprint(command: list[str]) -> dict[str, str]:
     }
 
 
-def _paced_steps(job: Job, plan: Plan) -> int:
-    if job.period_s is None:
-        return 0
-    return max(1, min(int(plan.paced_limit_s / job.period_s), plan.steps))
-
-
-def _start(command: tuple[str, ...], job: Job, plan: Plan, output: Path, *, paced: int) -> None:
-    """One process: the arguments of ``firmware/host_loop.c``."""
+def _start(command: tuple[str, ...], job: Job, plan: Plan, output: Path, core: int | None) -> None:
+    """One process, with the arguments of ``firmware/host_loop.c``."""
     output.mkdir(parents=True)
-    numbers = (
-        max(1, plan.warmup_limit + plan.steps),
-        int(plan.time_limit_s * 1e9),
-        paced,
-        round((job.period_s or 0.0) * 1e9),
-        clock_ns(),
-    )
-    limit = plan.time_limit_s + paced * (job.period_s or 0.0) + GRACE_S
-    arguments = [*command, str(job.folder / "frames.f32"), str(output), *map(str, numbers)]
+    extra = loop.options(job, plan, core)
+    files = (str(job.folder / "frames.f32"), str(output))
+    limit = loop.planned_s(job, plan) + GRACE_S
+    arguments = [*command, *files, *loop.numbers(job, plan, clock_ns()), *extra]
     try:
         done = subprocess.run(
             arguments, capture_output=True, text=True, check=False, timeout=limit, env=os.environ | ONE_THREAD
         )
     except subprocess.TimeoutExpired as error:
         raise SsmithError(f"measuring {job.artifact} did not end within {limit:.0f} s") from error
+    if done.returncode == loop.REFUSED:
+        raise loop.refused(done.stderr, plan)
     if done.returncode != 0:
         raise SsmithError(
             f"measuring {job.artifact} with {job.backend} failed (exit code {done.returncode}):"
@@ -259,20 +266,8 @@ def _start(command: tuple[str, ...], job: Job, plan: Plan, output: Path, *, pace
         )
 
 
-def _stats(folder: Path) -> dict[str, float]:
-    lines = (line.split() for line in (folder / "stats.txt").read_text().splitlines())
-    return {name: float(value) for name, value in lines}
-
-
-def _samples(path: Path) -> Nanoseconds:
-    return np.fromfile(path, np.int64)
-
-
 def _called_from_python(folder: Path) -> Nanoseconds:
     if not folder.is_dir():
         return RawRun().session_samples
-    return np.maximum(_samples(folder / "samples.i64") - int(_stats(folder)["overhead_ns"]), 0)
-
-
-def _whole(value: float | None) -> int | None:
-    return None if value is None else int(value)
+    overhead = int(loop.read_stats(folder)["overhead_ns"])
+    return np.maximum(loop.read_samples(folder / "samples.i64") - overhead, 0)

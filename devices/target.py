@@ -149,6 +149,7 @@ class RawRun:
         paced_busy: duration of each paced step, shape (m,).
         paced_late: end of each paced step minus the moment it was due, shape (m,).
         overhead_ns: of the loop in each of ``samples``.
+        clock_step_ns: the steps in which the clock moves; None where only the samples show it.
         loop_overhead_ns: what the loop costs a step in all, where it is known.
         cold_start_ns: per fresh process, from its start to ready for a frame, shape (k,).
         load_ns: per fresh process, opening the artifact, shape (k,).
@@ -177,6 +178,7 @@ class RawRun:
     paced_busy: Nanoseconds = field(default_factory=_none)
     paced_late: Nanoseconds = field(default_factory=_none)
     overhead_ns: float = 0.0
+    clock_step_ns: float | None = None
     loop_overhead_ns: float | None = None
     cold_start_ns: Nanoseconds = field(default_factory=_none)
     load_ns: Nanoseconds = field(default_factory=_none)

@@ -10,7 +10,8 @@ from typing import Any
 import numpy as np
 
 from ssmith.bundle import Bundle
-from ssmith.devices.timing import summarise, summarise_deadlines
+from ssmith.devices.deadlines import summarise_deadlines
+from ssmith.devices.timing import summarise
 from ssmith.export.manifest import precision_of
 from ssmith.measurement import Measurement, write_measurements
 from ssmith.quant import product_weights

@@ -3,7 +3,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ssmith.devices.timing import STABLE_WINDOWS, WINDOW, find_warm_up, summarise, summarise_deadlines
+from ssmith.devices.deadlines import summarise_deadlines
+from ssmith.devices.timing import STABLE_WINDOWS, WINDOW, find_warm_up, summarise
 
 
 def test_warm_up_ends_after_the_first_windows_that_agree():
