@@ -32,7 +32,8 @@ def summarise_deadlines(
         steady_mean_us: mean step time when run back to back.
         overhead_ns: of the loop in ``busy``; the system's lateness is left as it is.
     """
-    period_us, period_ns = period_s * 1e6, period_s * 1e9
+    period_ns = round(period_s * 1e9)  # as the loops count it
+    period_us = period_ns / 1e3
     wake = (late - busy) / 1e3
     edges, counts = histogram(late, period_us)
     return Deadline(

@@ -54,21 +54,30 @@ static int64_t ticks(void)
 #endif
 }
 
-/* The counter moves in steps of so many: what divides all differences. */
+/* The counter may move in steps of several ticks, as in some virtual machines. Readings with more and
+ * more work between them then differ by multiples of a step, to a rounding; else the answer is 1. */
 static int64_t ticks_at_once(void)
 {
-    int64_t step = 0, from = ticks();
-    for (int i = 0; i < 1000; i++) {
-        int64_t to = ticks(), a = to - from, b = step;
-        while (b != 0) {
-            int64_t rest = a % b;
-            a = b;
-            b = rest;
+    enum { READINGS = 1000, OFTEN = 20, ROUNDING = 2 };
+    int64_t found[READINGS], step = INT64_MAX;
+    int multiples = 0;
+    for (int i = 0; i < READINGS; i++) {
+        int64_t from = ticks(), to;
+        for (volatile int work = 0; work < i / 8; work++) {
         }
-        step = a;
-        from = to;
+        do to = ticks();
+        while (to == from);
+        found[i] = to - from;
     }
-    return step > 0 ? step : 1;
+    for (int i = 0; i < READINGS; i++) {
+        int same = 0;
+        for (int k = 0; k < READINGS; k++) same += found[k] == found[i];
+        if (same >= OFTEN && found[i] < step) step = found[i];
+    }
+    if (step <= 4 * ROUNDING || step == INT64_MAX) return 1;
+    for (int i = 0; i < READINGS; i++) /* few enough steps that roundings do not add up */
+        multiples += (found[i] + ROUNDING) % step <= 2 * ROUNDING;
+    return multiples > READINGS * 9 / 10 ? step : 1;
 }
 
 static int64_t reading(int counter)

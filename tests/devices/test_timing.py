@@ -4,7 +4,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ssmith.devices.deadlines import summarise_deadlines
-from ssmith.devices.timing import STABLE_WINDOWS, WINDOW, find_warm_up, summarise
+from ssmith.devices.timing import (
+    STABLE_WINDOWS,
+    WINDOW,
+    clock_step,
+    find_warm_up,
+    seconds,
+    steady_times,
+    summarise,
+)
+from ssmith.errors import InputError
 
 
 def test_warm_up_ends_after_the_first_windows_that_agree():
@@ -61,3 +70,35 @@ def test_deadlines_tell_late_wake_ups_from_slow_steps():
     assert found.duty == pytest.approx(0.375)
     assert found.real_time_factor == pytest.approx(12.5)
     assert found.worst_us == pytest.approx(1_500.0)
+
+
+@given(st.floats(100, 5_000), st.integers(2, 50))
+def test_a_coarse_clock_does_not_move_the_median(true_ns, step):
+    """Readings of a clock that moves in steps: ends of equal times, rounded down."""
+    ends = np.arange(4_001) * true_ns
+    samples = np.diff((ends // step).astype(np.int64) * step)
+    assert len(samples) == 4_000
+    found = np.median(steady_times(samples, overhead_ns=0.0))
+    assert abs(found - true_ns) <= 0.13 * step + 0.02 * step  # triangular, not uniform, within a step
+    assert samples.min() <= found <= samples.max()
+
+
+def test_the_step_of_a_clock_shows_in_what_it_reads():
+    assert clock_step(np.array([190, 200, 200, 310])) == 10
+    assert clock_step(np.array([7, 7])) == 1
+    assert steady_times(np.array([190, 200]), overhead_ns=0.0).tolist() == [190.0, 200.0]
+    assert steady_times(np.array([3, 5]), overhead_ns=10.0).tolist() == [0.0, 0.0]
+
+
+@pytest.mark.parametrize(
+    ("text", "value"),
+    [("2ms", 2e-3), ("500us", 5e-4), ("62.5 µs", 62.5e-6), ("10min", 600.0), ("1h", 3600.0), ("1.5", 1.5)],
+)
+def test_durations_are_read_as_people_write_them(text, value):
+    assert seconds(text) == pytest.approx(value)
+
+
+@pytest.mark.parametrize("text", ["", "fast", "-2ms", "2 days", "ms", "1.2.3s"])
+def test_what_is_no_duration_is_refused(text):
+    with pytest.raises(InputError, match="no duration"):
+        seconds(text)

@@ -2,7 +2,14 @@ import time
 
 import numpy as np
 
-from ssmith.devices.worker import clock_ns, peak_rss_bytes, run_back_to_back, run_paced
+from ssmith.devices.worker import (
+    clock_ns,
+    loop_overhead_ns,
+    peak_rss_bytes,
+    run_back_to_back,
+    run_blocks,
+    run_paced,
+)
 
 
 def test_back_to_back_feeds_frames_in_a_circle_and_stops_at_the_limit():
@@ -40,3 +47,20 @@ def test_peak_memory_grows_with_what_is_used():
     block = np.ones(max(before // 8, 1) + (1 << 23))
     assert block[-1] == 1.0
     assert peak_rss_bytes() > before
+
+
+def test_blocks_hold_the_frames_in_a_circle():
+    seen = []
+    found = run_blocks(seen.append, np.arange(6, dtype=np.float32).reshape(3, 2), [2, 5], 10**7)
+    assert set(found) == {2, 5} and all(1 <= len(times) <= 1000 for times in found.values())
+    assert {block.shape for block in seen} == {(2, 2), (5, 2)}
+    assert seen[-1][:, 0].tolist() == [0, 2, 4, 0, 2]
+
+
+def test_a_paced_run_that_falls_behind_is_ended():
+    busy, late = run_paced(lambda _: time.sleep(0.4), [None], 50, 1_000_000)
+    assert 1 <= len(busy) == len(late) < 50
+
+
+def test_what_the_loop_costs_is_told():
+    assert loop_overhead_ns(200) > 0
