@@ -1,4 +1,4 @@
-"""ONNX Runtime's own aarch64 build under QEMU: the job for the root's Python, and what comes back."""
+"""The runtimes' own aarch64 builds under QEMU: the job for the root's Python, and what comes back."""
 
 from __future__ import annotations
 
@@ -13,27 +13,48 @@ import numpy as np
 from ssmith.devices import root
 from ssmith.devices.counted import COUNTS, FRAMES, OUTPUT, SAID, read_outputs
 from ssmith.devices.plugin import between_marks, plugin_arguments, read_counts
-from ssmith.devices.root_parts import python_version
+from ssmith.devices.prefix import python_in
+from ssmith.devices.root_parts import SITE
 from ssmith.devices.target import Job, RawRun, held
 from ssmith.errors import InputError, MissingToolError
 from ssmith.runtime.artifacts import read_manifest, verified
+from ssmith.runtime.session import BackendName
 
 EMULATOR = "qemu-aarch64"
 GETPPID = 173  # the system call on aarch64
 SCRIPT = Path(__file__).parent / "guest_step.py"
 WARM = 8  # runs that are not counted: the first ones allocate
-NO_EXECUTORCH = "the executorch package needs torch, whose aarch64 wheel is a CUDA build of several gigabytes"
-# Part numbers in /proc/cpuinfo, by which libraries choose kernels.
-PARTS = {"cortex-a53": "0xd03", "cortex-a72": "0xd08", "cortex-a76": "0xd0b", "neoverse-n1": "0xd0c"}
-FEATURES = "fp asimd evtstrm aes pmull sha1 sha2 crc32 cpuid"
-NEWER = " atomics fphp asimdhp asimdrdm lrcpc dcpop asimddp"  # Armv8.2 with the dot product
+NOTES: dict[BackendName, str] = {
+    "onnx": "one run of onnxruntime's session from Python on bound buffers, as the onnx backend does",
+    "executorch": "one call of executorch-numpy-runtime from Python, a third party's build of ExecuTorch",
+}
+NO_EXECUTORCH = (
+    "ExecuTorch without torch needs Python 3.12 in the aarch64 root; python -m ssmith.devices.root"
+    " --suite trixie makes such a one"
+)
 
 
-def build(artifacts: Path, precision: str, folder: Path, emulator: Sequence[str], *, counts: bool) -> Job:
+def missing_in(tree: Path | None) -> dict[BackendName, str]:
+    """What a root cannot run, and what would change that."""
+    if tree is None:
+        return {"onnx": root.HOW, "executorch": root.HOW}
+    return {} if (tree / SITE / "executorch_numpy_runtime").is_dir() else {"executorch": NO_EXECUTORCH}
+
+
+def build(
+    artifacts: Path,
+    backend: BackendName,
+    precision: str,
+    folder: Path,
+    emulator: Sequence[str],
+    *,
+    counts: bool,
+) -> Job:
     """The step model, the script and a root with this processor's description, in ``folder``.
 
     Args:
         artifacts: the artifact folder.
+        backend: ``onnx`` or ``executorch``.
         precision: of the model.
         folder: of the job.
         emulator: command up to the processor's name, which is its last word.
@@ -44,24 +65,20 @@ def build(artifacts: Path, precision: str, folder: Path, emulator: Sequence[str]
         MissingToolError: there is no root, or not a whole one.
     """
     manifest = read_manifest(artifacts)
-    file = held(manifest, "onnx", precision)
-    if file is None or file.kind != "onnx-step":
-        raise InputError(f"{artifacts} holds no ONNX step model in {precision}; export it, format onnx")
+    file = held(manifest, backend, precision)
+    if file is None or file.kind not in ("onnx-step", "pte-step"):
+        raise InputError(f"{artifacts} holds no step model for {backend} in {precision}; export it again")
     tree = root.find_root()
     if tree is None:
         raise MissingToolError(root.HOW)
-    shutil.copy(verified(artifacts, file), folder / "model.onnx")
+    model = f"model{Path(file.path).suffix}"
+    shutil.copy(verified(artifacts, file), folder / model)
     shutil.copy(SCRIPT, folder / SCRIPT.name)
-    prefix = processor_root(tree, folder / "root", emulator[-1])
-    environment = {"PYTHONHOME": tree / "usr", "PYTHONPATH": tree / root.SITE, "PYTHONHASHSEED": 0}
-    environment |= {"PYTHONDONTWRITEBYTECODE": 1, "OMP_NUM_THREADS": 1, "OPENBLAS_NUM_THREADS": 1}
-    inside = [word for name, value in environment.items() for word in ("-E", f"{name}={value}")]
     count = plugin_arguments(folder / COUNTS, f"syscall={GETPPID}") if counts else []
-    python = tree / "usr/bin" / f"python{python_version(tree)}"
-    command = [*emulator, *count, "-L", str(prefix), *inside]
-    command += [str(python), SCRIPT.name, "model.onnx", FRAMES, OUTPUT]
+    python = python_in(tree, folder / "root", emulator[-1])
+    command = [*emulator, *count, *python, SCRIPT.name, model, FRAMES, OUTPUT]
     return Job(
-        backend="onnx",
+        backend=backend,
         precision=precision,
         artifact=file.path,
         artifacts=artifacts,
@@ -69,35 +86,8 @@ def build(artifacts: Path, precision: str, folder: Path, emulator: Sequence[str]
         folder=folder,
         period_s=manifest.period_s,
         flash_bytes=file.bytes,
-        notes=("one run of onnxruntime's session from Python on bound buffers, as the onnx backend does",),
+        notes=(NOTES[backend],),
     )
-
-
-def processor_root(tree: Path, prefix: Path, cpu: str) -> Path:
-    """A root for one processor: links into the tree, and what Linux says of the processor.
-
-    onnxruntime reads ``/proc/cpuinfo``. It must not be this machine's: on x86 it crashes. QEMU looks into
-    its prefix before it looks at the machine, so that a file there is enough.
-
-    Args:
-        tree: the root.
-        prefix: is made.
-        cpu: as QEMU names it.
-    """
-    prefix.mkdir()
-    for entry in tree.iterdir():
-        (prefix / entry.name).symlink_to(entry)
-    processors = prefix / "sys/devices/system/cpu"
-    for folder in (prefix / "proc", processors):
-        folder.mkdir(parents=True)
-    features = FEATURES + ("" if cpu in ("cortex-a53", "cortex-a72") else NEWER)
-    (prefix / "proc/cpuinfo").write_text(
-        f"processor\t: 0\nBogoMIPS\t: 108.00\nFeatures\t: {features}\nCPU implementer\t: 0x41\n"
-        f"CPU architecture: 8\nCPU variant\t: 0x0\nCPU part\t: {PARTS[cpu]}\nCPU revision\t: 3\n\n"
-    )
-    for name in ("possible", "present", "online"):
-        (processors / name).write_text("0\n")
-    return prefix
 
 
 def read(output: Path) -> RawRun:

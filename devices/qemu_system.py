@@ -70,7 +70,6 @@ class Board:
             ("native",),
             emulated=True,
             fingerprint={"emulator": first_line(EMULATOR, "--version"), "machine": self.core.machine},
-            missing=dict.fromkeys(("onnx", "executorch"), "a microcontroller has no place for it"),
             measures=("instructions", "correctness") if why_not(EMULATOR) is None else ("correctness",),
         )
 

@@ -1,11 +1,13 @@
 """``qemu:riscv64`` and ``qemu:aarch64*``: Linux programs for other processors, in QEMU's user mode.
 
-Native code everywhere; on aarch64 ONNX Runtime's own wheel, too, inside the root that ``root`` makes.
+Native code everywhere; on aarch64 ONNX Runtime's own wheel and, without torch, ExecuTorch, too, inside the
+root that ``root`` makes.
 A processor's name changes which instructions there are, so which kernels a library picks, and no time.
 """
 
 from __future__ import annotations
 
+import functools
 import shutil
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -56,22 +58,21 @@ class Linux:
         return self.processor.emulator[0]
 
     def probe(self) -> Probe:
-        """Native code needs a cross compiler; ONNX Runtime needs the root, on aarch64."""
+        """Native code needs a cross compiler; the other backends need the root, on aarch64."""
         measures: tuple[MetricKind, ...] = ("instructions", "correctness")
         if shutil.which(self.emulator) is None:
             absent = f"{self.emulator} not found; Debian, Ubuntu: apt install qemu-user"
             return Probe((), emulated=True, measures=measures, absent=absent)
-        missing: dict[BackendName, str] = {"executorch": guest.NO_EXECUTORCH}
+        missing: dict[BackendName, str] = {}
         if self.processor.command() is None:
             missing["native"] = (
                 f"{self.processor.compiler} not found; Debian, Ubuntu: apt install {self.processor.package};"
                 " anywhere: pip install ziglang"
             )
-        if self.emulator != guest.EMULATOR:
-            missing["onnx"] = "onnxruntime has no wheel for this processor"
-        elif root.find_root() is None:
-            missing["onnx"] = root.HOW
-        offered: tuple[BackendName, ...] = ("native", "onnx")
+        offered: tuple[BackendName, ...] = ("native",)
+        if self.emulator == guest.EMULATOR:  # the runtimes' makers build for no other of these processors
+            offered = ("native", "onnx", "executorch")
+            missing |= guest.missing_in(root.find_root())
         return Probe(
             tuple(backend for backend in offered if backend not in missing),
             emulated=True,
@@ -92,8 +93,10 @@ class Linux:
             SsmithError: the compiler refused the generated code.
         """
         reason = why_not(self.emulator)
-        if backend == "onnx":
-            job = guest.build(artifacts, precision, folder, self.processor.emulator, counts=reason is None)
+        if backend != "native":
+            job = guest.build(
+                artifacts, backend, precision, folder, self.processor.emulator, counts=reason is None
+            )
         else:
             job = self._native(artifacts, precision, folder, counts=reason is None)
         return replace(job, notes=(*job.notes, *([] if reason is None else [f"not counted: {reason}"])))
@@ -108,11 +111,11 @@ class Linux:
         Raises:
             SsmithError: the program failed or did not end.
         """
-        return run_counted(job, self.limit_s, _meaning)
+        return run_counted(job, self.limit_s, functools.partial(_meaning, job.backend))
 
     def read(self, job: Job, output: Path) -> RawRun:
         """Parse what the program printed and wrote."""
-        if job.backend == "onnx":
+        if job.backend != "native":
             return guest.read(output)
         return read_counted(job, output, self.processor.command() or ())
 
@@ -132,6 +135,7 @@ def open_target(model: str) -> Linux:
     return Linux(PROCESSORS[model])
 
 
-def _meaning(code: int, said: str) -> str:
+def _meaning(backend: BackendName, code: int, said: str) -> str:
     how = f"was ended by signal {-code}" if code < 0 else f"ended with exit code {code}"
-    return f"the program {how}"
+    older = backend == "executorch" and code < 0  # the runtime does not check where outputs lie
+    return f"the program {how}" + (" (exported by an older ssmith? export it again)" if older else "")

@@ -5,12 +5,13 @@ gets a state and a cache of its own, ``dpkg -x`` unpacks, nothing is installed. 
 with the checksum of everything that it was made from and of everything that lies in it; what does not
 hold is not used.
 
-``python -m ssmith.devices.root`` makes it: about 60 MB are downloaded, 210 MB stay.
+``python -m ssmith.devices.root`` makes it: about 60 MB are downloaded, 220 MB stay. With ``--suite trixie``
+it is made from Debian 13, whose Python is new enough for the ExecuTorch runtime without torch.
 """
 
 from __future__ import annotations
 
-import compileall
+import argparse
 import functools
 import hashlib
 import json
@@ -21,11 +22,11 @@ import tempfile
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
-from py_compile import PycInvalidationMode
 
 from ssmith.compiler import cache_folder
+from ssmith.devices.prefix import python_in
 from ssmith.devices.processes import run_tool
-from ssmith.devices.root_parts import download_packages, download_wheels, link_merged, python_version
+from ssmith.devices.root_parts import SITE, download_packages, download_wheels, link_merged, python_version
 from ssmith.errors import MissingToolError, SsmithError
 from ssmith.files import sha256, write_atomic
 
@@ -35,7 +36,7 @@ HOW = (
 )
 RECORD = "root.json"
 TREE = "tree"
-SITE = "site"  # of the tree: what the wheels hold
+MODULES = ("numpy", "onnxruntime", "executorch_numpy_runtime")
 Tell = Callable[[str], object]
 
 
@@ -60,11 +61,13 @@ def checked_tree(folder: Path) -> Path | None:
     return folder / TREE if whole else None
 
 
-def make_root(tell: Tell = lambda text: None) -> Path:
+def make_root(tell: Tell = lambda text: None, suite: str | None = None) -> Path:
     """Download and unpack; a root that is there and whole stays.
 
     Args:
         tell: gets a sentence as each part begins.
+        suite: Debian's or Ubuntu's release to make it from; None is this machine's. A root that is there
+            is taken whatever it was made from, unless this is given.
 
     Returns:
         The root's tree.
@@ -74,7 +77,7 @@ def make_root(tell: Tell = lambda text: None) -> Path:
         SsmithError: something could not be downloaded; nothing is left behind.
     """
     folder = root_folder()
-    if (tree := checked_tree(folder)) is not None:
+    if suite is None and (tree := checked_tree(folder)) is not None:
         tell(f"{tree} is there and whole")
         return tree
     for tool in ("apt-get", "apt-config", "dpkg"):
@@ -85,7 +88,7 @@ def make_root(tell: Tell = lambda text: None) -> Path:
     folder.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
     with tempfile.TemporaryDirectory(prefix=".making-", dir=folder.parent) as work:
         made = Path(work) / "root"
-        record = _make(Path(work), made / TREE, tell)
+        record = _make(Path(work), made / TREE, tell, suite)
         write_atomic(made / RECORD, (json.dumps(record, indent=1) + "\n").encode())
         if folder.exists():
             folder.rename(Path(work) / "damaged")
@@ -112,10 +115,10 @@ def tree_digest(tree: Path) -> str:
     return digest.hexdigest()
 
 
-def _make(work: Path, tree: Path, tell: Tell) -> dict[str, object]:
+def _make(work: Path, tree: Path, tell: Tell, suite: str | None) -> dict[str, object]:
     tree.mkdir(parents=True)
     tell("Debian packages for arm64")
-    packages = download_packages(work / "apt")
+    packages = download_packages(work / "apt", suite)
     for package in packages:
         run_tool(["dpkg", "-x", package, tree])
     link_merged(tree)
@@ -125,18 +128,20 @@ def _make(work: Path, tree: Path, tell: Tell) -> dict[str, object]:
     for wheel in wheels:
         with zipfile.ZipFile(wheel) as archive:
             archive.extractall(tree / SITE)
-    if sys.version_info[:2] == tuple(map(int, python.split("."))):
+    if shutil.which("qemu-aarch64") is not None:
         tell("bytecode")  # else the emulated Python compiles at every start
-        for part in (tree / SITE, tree / "usr/lib" / f"python{python}"):
-            compileall.compile_dir(
-                part,
-                quiet=2,
-                stripdir=str(tree),
-                prependdir=str(root_folder() / TREE),
-                invalidation_mode=PycInvalidationMode.UNCHECKED_HASH,
-            )
+        modules = [name for name in MODULES if (tree / SITE / name).is_dir()]
+        run_tool(
+            [
+                "qemu-aarch64",
+                *python_in(tree, work / "prefix", writes=True),
+                "-c",
+                f"import {', '.join(modules)}",
+            ]
+        )
     return {
         "python": python,
+        "suite": suite or "this machine's",
         "made_from": {file.name: sha256(file) for file in (*packages, *wheels)},
         "tree_sha256": tree_digest(tree),
     }
@@ -144,7 +149,9 @@ def _make(work: Path, tree: Path, tell: Tell) -> dict[str, object]:
 
 if __name__ == "__main__":
     try:
-        print(make_root(print))
+        options = argparse.ArgumentParser(prog="python -m ssmith.devices.root")
+        options.add_argument("--suite", help="Debian or Ubuntu release, as trixie; None: this machine's")
+        print(make_root(print, options.parse_args().suite))
     except SsmithError as problem:
         print(problem, file=sys.stderr)
         sys.exit(problem.exit_code)

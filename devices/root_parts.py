@@ -13,16 +13,19 @@ from ssmith.errors import InputError, SsmithError
 
 PACKAGES = ("python3-minimal", "libpython3-stdlib", "libstdc++6", "libgomp1")
 WHEELS = ("numpy", "onnxruntime")
+NEWER_WHEELS, NEWER_PYTHON = ("executorch-numpy-runtime",), (3, 12)
 TAGS = ("manylinux_2_28", "manylinux_2_27", "manylinux_2_17", "manylinux2014")
+SITE = "site"  # of the tree: what the wheels hold
 LOADER = "ld-linux-aarch64.so.1"
 LIMIT_S = 900.0
 
 
-def download_packages(work: Path) -> list[Path]:
+def download_packages(work: Path, suite: str | None) -> list[Path]:
     """The packages and all they depend on, by an apt that knows nothing of what is installed here.
 
     Args:
         work: is filled with apt's state and cache.
+        suite: a release other than this machine's, from the same places; None is this machine's.
 
     Raises:
         SsmithError: the machine's sources gave none; the message has apt's words.
@@ -45,6 +48,8 @@ def download_packages(work: Path) -> list[Path]:
         *(f'{key} "{value}";' for key, value in own.items()),
         'APT::Architectures { "arm64"; };',
     ]
+    if suite is not None:
+        lines.append(f'Dir::Etc::sourcelist "/dev/null"; Dir::Etc::sourceparts "{_sources(work, suite)}";')
     config = work / "apt.conf"
     config.write_text("\n".join(lines) + "\n")
     environment = os.environ | {"APT_CONFIG": str(config), "LC_ALL": "C"}
@@ -64,8 +69,21 @@ def download_packages(work: Path) -> list[Path]:
     return sorted((work / "cache/archives").glob("*.deb"))
 
 
+def _sources(work: Path, suite: str) -> Path:
+    """The machine's package sources with another release's name in the place of its own."""
+    release = re.search(r"^VERSION_CODENAME=(\w+)$", Path("/etc/os-release").read_text(), re.M)
+    if release is None:
+        raise SsmithError("/etc/os-release names no release; leave the suite out")
+    (work / "sources").mkdir()
+    for path in (Path("/etc/apt/sources.list"), *sorted(Path("/etc/apt/sources.list.d").glob("*"))):
+        if path.suffix in (".list", ".sources") and path.is_file():
+            text = path.read_text().replace(release[1], suite)
+            (work / "sources" / path.name).write_text(text)
+    return work / "sources"
+
+
 def download_wheels(folder: Path, python: str) -> list[Path]:
-    """NumPy and ONNX Runtime in this machine's versions, or the newest where it has none.
+    """NumPy and the models' runtimes in this machine's versions, or the newest where it has none.
 
     Args:
         folder: is filled.
@@ -75,7 +93,8 @@ def download_wheels(folder: Path, python: str) -> list[Path]:
         SsmithError: pip found none; the message has its words.
     """
     wanted = []
-    for name in WHEELS:
+    newer = NEWER_WHEELS if tuple(map(int, python.split("."))) >= NEWER_PYTHON else ()
+    for name in (*WHEELS, *newer):
         try:
             wanted.append(f"{name}=={importlib.metadata.version(name).partition('+')[0]}")
         except importlib.metadata.PackageNotFoundError:

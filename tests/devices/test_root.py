@@ -9,12 +9,16 @@ import shutil
 
 import pytest
 
+from ssmith.bundle import Bundle
 from ssmith.devices import root
 from ssmith.devices.bench import bench
-from ssmith.devices.guest import processor_root
+from ssmith.devices.guest import missing_in
+from ssmith.devices.prefix import processor_root
+from ssmith.devices.qemu_user import _meaning
 from ssmith.devices.registry import find_target
 from ssmith.devices.root_parts import LOADER, link_merged, python_version
 from ssmith.errors import InputError, MissingToolError, SsmithError
+from ssmith.export.manifest import write_manifest
 from ssmith.files import sha256
 
 FORCED = os.environ.get("SSMITH_ROOT_TESTS") == "1"
@@ -80,6 +84,9 @@ def test_no_package_tools_and_no_network(tmp_path, monkeypatch):
     monkeypatch.setenv("PATH", str(tools))
     with pytest.raises(MissingToolError, match="apt-get is not here"):
         root.make_root()
+    with pytest.raises(SsmithError, match=r"names no release|gave no arm64 packages"):
+        fake_tools(tools, monkeypatch, "exit 100")
+        root.make_root(suite="no-such-release")
     fake_tools(tools, monkeypatch, 'echo "Could not resolve deb.debian.org" >&2; exit 100')
     with pytest.raises(SsmithError, match=r"(?s)gave no arm64 packages: .*Could not resolve"):
         root.make_root()
@@ -97,7 +104,9 @@ def test_without_a_root_the_probe_says_how_to_get_one(tmp_path, monkeypatch):
         root.find_root.cache_clear()
     assert "onnx" not in probe.backends
     assert "python -m ssmith.devices.root" in probe.missing["onnx"]
-    assert "executorch" in probe.missing
+    assert "python -m ssmith.devices.root" in probe.missing["executorch"]
+    (tmp_path / root.SITE).mkdir()
+    assert "--suite trixie" in missing_in(tmp_path)["executorch"] and "onnx" not in missing_in(tmp_path)
 
 
 def test_a_processor_s_root_hides_this_machine(small, tmp_path):
@@ -142,3 +151,28 @@ def test_onnx_runtime_s_own_build_computes_the_model(real, artifacts):
     assert row.metric_kind == "instructions" and 10_000 < row.instructions_per_step < 1_000_000
     assert row.timing is None and any("aarch64 root: onnxruntime=" in note for note in row.notes)
     assert (sha256(real.parent / root.RECORD), root.tree_digest(real)) == before  # running writes nothing
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not FORCED, reason="exports with torch first; SSMITH_ROOT_TESTS=1 runs this")
+def test_executorch_without_torch_computes_the_model(real, run_folder, tmp_path):
+    if (reason := find_target("qemu:aarch64").probe().missing.get("executorch")) is not None:
+        pytest.skip(reason)
+    executorch = pytest.importorskip("ssmith.export.executorch")
+    pytest.importorskip("executorch")
+    bundle = Bundle.read(run_folder / "kws.ssm")
+    shutil.copy(run_folder / "kws.ssm", tmp_path)
+    folder = tmp_path / "artifacts"
+    write_manifest(bundle, folder, executorch.lower(bundle, folder))
+    (row,) = bench(folder, "qemu:aarch64", backends=["executorch"], precisions=["float32"])
+    assert row.golden.passed and row.golden.against == "reference float64"
+    assert 10_000 < row.instructions_per_step < 1_000_000
+    assert any("executorch-numpy-runtime=" in note for note in row.notes)
+
+
+def test_a_crash_of_the_executorch_runtime_says_what_helps():
+    assert "ended by signal 11 (exported by an older ssmith? export it again)" in _meaning(
+        "executorch", -11, ""
+    )
+    assert _meaning("onnx", -11, "") == "the program was ended by signal 11"
+    assert _meaning("native", 3, "") == "the program ended with exit code 3"
