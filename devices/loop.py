@@ -127,16 +127,17 @@ def read_output(folder: Path) -> RawRun:
         flash_bytes=_whole(stats.get("flash_bytes")),
         ram_bytes=_whole(stats.get("ram_bytes")),
         notes=tuple(notes),
-        noise=_noise(stats, len(samples)),
+        noise=_noise(stats, len(samples), len(late)),
         blocks={int(p.stem.removeprefix("block")): read_samples(p) for p in folder.glob("block*.i64")},
         fingerprint=_conditions(stats),
     )
 
 
-def _noise(stats: Mapping[str, float], steps: int) -> tuple[str, ...]:
+def _noise(stats: Mapping[str, float], steps: int, paced: int) -> tuple[str, ...]:
     found = []
-    if (times := stats.get("preemptions", 0)) > max(PREEMPTED * steps, 10):
-        found.append(f"other programs took the core {times:.0f} times in {steps} steps")
+    for name, run, count in (("preemptions", "steps", steps), ("preemptions_paced", "paced steps", paced)):
+        if (times := stats.get(name, 0)) > max(PREEMPTED * count, 10):
+            found.append(f"other programs took the core {times:.0f} times in {count} {run}")
     before, after = stats.get("frequency_khz_before", 0), stats.get("frequency_khz_after", 0)
     if before > 0 and after > 0 and abs(after - before) > DRIFT * before:
         found.append(f"the core ran at {before / 1e3:.0f} MHz before and at {after / 1e3:.0f} MHz after")

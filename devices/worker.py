@@ -142,9 +142,11 @@ def main(arguments: Sequence[str]) -> None:
     preempted = system.own_record("nonvoluntary_ctxt_switches") - preempted
     if priority and paced:
         system.schedule(priority)
+    preempted_paced = system.own_record("nonvoluntary_ctxt_switches")
     busy, late = run_paced(session.step, frames, paced, period_ns, 0 if priority else SPIN_NS)
     if priority and paced:
         system.schedule(0)
+    preempted_paced = system.own_record("nonvoluntary_ctxt_switches") - preempted_paced
     sizes = [int(size) for size in asked["blocks"].split(",")] if asked.get("blocks") else []
     blocks = run_blocks(session.process, rows, sizes, int(asked.get("block_limit_ns", 10**9)))
 
@@ -161,7 +163,8 @@ def main(arguments: Sequence[str]) -> None:
         "rt_priority": priority,
         "rt_refused": int("rt" in asked and not priority),
         "paced_planned": paced,
-        "preemptions": max(preempted, 0),
+        "preemptions": preempted,
+        "preemptions_paced": preempted_paced,
     } | (conditions | system.conditions(core, "after"))
     (folder / "stats.txt").write_text("".join(f"{name} {value}\n" for name, value in stats.items()))
 

@@ -300,8 +300,10 @@ int main(int argc, char **argv)
 
     if (asked.rt > 0 && paced > 0) schedule(asked.rt);
     int64_t planned = paced;
+    long long preempted_paced = own_record("nonvoluntary_ctxt_switches");
     paced = paced_run(frames, count, planned, period, asked.rt > 0 ? 0 : SPIN_NS, busy, late);
     if (asked.rt > 0 && planned > 0) schedule(0);
+    preempted_paced = own_record("nonvoluntary_ctxt_switches") - preempted_paced;
     if (paced < 0) return 3;
     if (!write_file(argv[2], "busy.i64", busy, (size_t)paced * sizeof *busy)) return 2;
     if (!write_file(argv[2], "late.i64", late, (size_t)paced * sizeof *late)) return 2;
@@ -321,7 +323,8 @@ int main(int argc, char **argv)
             (long long)MODEL_RAM_BYTES);
     fprintf(file, "rt_priority %d\nrt_refused %d\npaced_planned %lld\n", asked.rt,
             asked.rt_refused, (long long)planned);
-    if (peak >= 0) fprintf(file, "preemptions %lld\n", preempted);
+    if (peak >= 0)
+        fprintf(file, "preemptions %lld\npreemptions_paced %lld\n", preempted, preempted_paced);
     if (khz >= 0)
         fprintf(file, "frequency_khz_before %lld\nfrequency_khz_after %lld\n", khz, frequency_khz(asked.cpu));
     if (heat >= 0)

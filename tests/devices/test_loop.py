@@ -148,12 +148,20 @@ def test_repeats_take_turns_and_give_intervals(artifacts):
 def test_what_disturbed_a_run_is_told(tmp_path):
     for name, values in (("samples", np.full(1_000, 50)), ("busy", np.full(3, 5)), ("late", np.full(3, 9))):
         values.astype(np.int64).tofile(tmp_path / f"{name}.i64")
-    lines = "overhead_ns 20.5", "paced_planned 9", "preemptions 40", "rt_refused 1", "rt_priority 0"
+    lines = (
+        "overhead_ns 20.5",
+        "paced_planned 9",
+        "preemptions 40",
+        "preemptions_paced 11",
+        "rt_refused 1",
+        "rt_priority 0",
+    )
     hot = "frequency_khz_before 3000000", "frequency_khz_after 1500000", "temperature_mc_after 91250"
     (tmp_path / "stats.txt").write_text("\n".join((*lines, *hot)) + "\n")
     raw = loop.read_output(tmp_path)
     assert raw.noise == (
         "other programs took the core 40 times in 1000 steps",
+        "other programs took the core 11 times in 3 paced steps",
         "the core ran at 3000 MHz before and at 1500 MHz after",
     )
     assert any("after 3 of 9 steps" in note for note in raw.notes) and len(raw.notes) == 2
