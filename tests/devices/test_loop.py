@@ -156,7 +156,13 @@ def test_what_disturbed_a_run_is_told(tmp_path):
         "rt_refused 1",
         "rt_priority 0",
     )
-    hot = "frequency_khz_before 3000000", "frequency_khz_after 1500000", "temperature_mc_after 91250"
+    hot = (
+        "rt_refused 1",
+        "rt_priority 0",
+        "frequency_khz_before 3000000",
+        "frequency_khz_after 1500000",
+        "temperature_mc_after 91250",
+    )
     (tmp_path / "stats.txt").write_text("\n".join((*lines, *hot)) + "\n")
     raw = loop.read_output(tmp_path)
     assert raw.noise == (
