@@ -26,11 +26,13 @@ class Counts:
         total: all of them.
         functions: function → its own; empty unless asked for.
         marks: counted so far, at each mark; empty unless asked for.
+        blocks: address, instructions and runs between marks of each block of code; empty unless asked for.
     """
 
     total: int
     functions: dict[str, int]
     marks: tuple[int, ...] = ()
+    blocks: tuple[tuple[int, int, int], ...] = ()
 
 
 def why_not(emulator: str) -> str | None:
@@ -59,6 +61,13 @@ def plugin_arguments(log: Path, *options: str) -> list[str]:
     return ["-plugin", ",".join([str(library), *options]), "-d", "plugin", "-D", str(log)]
 
 
+def with_blocks(command: Sequence[str]) -> tuple[str, ...]:
+    """A command of QEMU's with ``plugin_arguments`` that counts blocks between its marks, too."""
+    words = [*command]
+    words[words.index("-plugin") + 1] += ",blocks=on"
+    return tuple(words)
+
+
 def read_counts(log: Path) -> Counts:
     """Parse what the counter wrote.
 
@@ -74,7 +83,9 @@ def read_counts(log: Path) -> Counts:
         raise SsmithError(f"the instruction counter wrote no total: {text[-500:]!r}")
     functions = re.findall(r"^function (.+) (\d+)$", text, re.M)
     marks = tuple(int(n) for n in re.findall(r"^mark (\d+)$", text, re.M))
-    return Counts(int(total[1]), {name: int(n) for name, n in functions}, marks)
+    found = re.findall(r"^block ([0-9a-f]+) (\d+) (\d+)$", text, re.M)
+    blocks = tuple((int(address, 16), int(length), int(runs)) for address, length, runs in found)
+    return Counts(int(total[1]), {name: int(n) for name, n in functions}, marks, blocks)
 
 
 def between_marks(marks: Sequence[int]) -> np.ndarray:

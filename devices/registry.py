@@ -51,6 +51,11 @@ FAMILIES: dict[str, Family] = {
             "aarch64-neoverse-n1",
         ),
     ),
+    "mca": Family(
+        "mca",
+        "llvm-mca: cycles by a model of the core, from blocks counted under QEMU; no time",
+        models=("cortex-a53", "cortex-a72", "cortex-m4", "cortex-m7"),
+    ),
 }
 
 

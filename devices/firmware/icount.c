@@ -10,6 +10,10 @@
  *     profile=on   "function NAME N" for each function of the program's symbol table, the largest first
  *     mark=NAME    "mark N" whenever the function NAME is entered, N counted so far
  *     syscall=K    "mark N" at every system call K, for programs without a symbol table
+ *     blocks=on    "block ADDRESS LENGTH N" for each block of code that ran N > 0 times between marks that
+ *                  belong together: the first and the second, the third and the fourth, and so on. ADDRESS
+ *                  is in hexadecimal, LENGTH in instructions. What was translated twice has two lines, and
+ *                  blocks may overlap.
  *
  * QEMU speaks plugin API version 1 up to 8.x; the declarations below are that version's, because
  * distributions ship no qemu-plugin.h. Later versions took the two *_inline functions away and refuse
@@ -49,6 +53,7 @@ extern void qemu_plugin_register_atexit_cb(qemu_plugin_id_t id,
 extern size_t qemu_plugin_tb_n_insns(const struct qemu_plugin_tb *block);
 extern struct qemu_plugin_insn *qemu_plugin_tb_get_insn(const struct qemu_plugin_tb *block,
                                                         size_t index);
+extern uint64_t qemu_plugin_tb_vaddr(const struct qemu_plugin_tb *block);
 extern const char *qemu_plugin_insn_symbol(const struct qemu_plugin_insn *instruction);
 extern void qemu_plugin_outs(const char *text);
 
@@ -59,6 +64,11 @@ struct function {
     uint64_t count;
 };
 
+struct block {
+    uint64_t address, length, count;
+    struct block *next;
+};
+
 EXPORT int qemu_plugin_version = 1;
 
 static uint64_t total;
@@ -67,6 +77,8 @@ static char mark[NAME]; /* the function, or empty */
 static int64_t mark_call = -1;
 static struct function functions[FUNCTIONS]; /* the last one takes what finds no place */
 static int function_count;
+static int blocks, inside; /* whether blocks are counted, whether the last mark began something */
+static struct block *newest;
 
 static uint64_t *counter_of(const char *symbol)
 {
@@ -87,6 +99,7 @@ static void marked(void)
     char line[32];
     snprintf(line, sizeof line, "mark %" PRIu64 "\n", total);
     qemu_plugin_outs(line);
+    inside = !inside;
 }
 
 static void entered(unsigned cpu, void *data)
@@ -104,6 +117,24 @@ static void called(qemu_plugin_id_t id, unsigned cpu, int64_t number, uint64_t a
         marked();
 }
 
+static void ran(unsigned cpu, void *data)
+{
+    (void)cpu;
+    ((struct block *)data)->count += (uint64_t)inside;
+}
+
+static void watch(struct qemu_plugin_tb *block, size_t length)
+{
+    struct block *const seen = calloc(1, sizeof *seen);
+    if (seen == NULL)
+        abort(); /* a count that leaves something out is wrong */
+    seen->address = qemu_plugin_tb_vaddr(block);
+    seen->length = length;
+    seen->next = newest;
+    newest = seen;
+    qemu_plugin_register_vcpu_tb_exec_cb(block, ran, QEMU_PLUGIN_CB_NO_REGS, seen);
+}
+
 /* A function that is called starts a block of its own. */
 static int is_mark(struct qemu_plugin_tb *block)
 {
@@ -118,6 +149,8 @@ static void translated(qemu_plugin_id_t id, struct qemu_plugin_tb *block)
     size_t i;
     (void)id;
     qemu_plugin_register_vcpu_tb_exec_inline(block, QEMU_PLUGIN_INLINE_ADD_U64, &total, n);
+    if (blocks)
+        watch(block, n);
     if (is_mark(block))
         qemu_plugin_register_vcpu_tb_exec_cb(block, entered, QEMU_PLUGIN_CB_NO_REGS, NULL);
     for (i = 0; profile && i < n; i++) {
@@ -138,6 +171,7 @@ static int larger_first(const void *a, const void *b)
 static void finished(qemu_plugin_id_t id, void *data)
 {
     char line[NAME + 48];
+    const struct block *block;
     int i;
     (void)id;
     (void)data;
@@ -147,6 +181,13 @@ static void finished(qemu_plugin_id_t id, void *data)
     for (i = 0; i < function_count && functions[i].count > 0; i++) {
         snprintf(line, sizeof line, "function %s %" PRIu64 "\n", functions[i].name,
                  functions[i].count);
+        qemu_plugin_outs(line);
+    }
+    for (block = newest; block != NULL; block = block->next) {
+        if (block->count == 0)
+            continue;
+        snprintf(line, sizeof line, "block %" PRIx64 " %" PRIu64 " %" PRIu64 "\n", block->address,
+                 block->length, block->count);
         qemu_plugin_outs(line);
     }
 }
@@ -159,6 +200,8 @@ EXPORT int qemu_plugin_install(qemu_plugin_id_t id, const struct qemu_info *info
     for (i = 0; i < argc; i++) {
         if (strcmp(argv[i], "profile=on") == 0)
             profile = 1;
+        if (strcmp(argv[i], "blocks=on") == 0)
+            blocks = 1;
         if (strncmp(argv[i], "mark=", 5) == 0)
             strncpy(mark, argv[i] + 5, NAME - 1);
         if (strncmp(argv[i], "syscall=", 8) == 0)
