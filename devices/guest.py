@@ -74,7 +74,7 @@ def build(
     model = f"model{Path(file.path).suffix}"
     shutil.copy(verified(artifacts, file), folder / model)
     shutil.copy(SCRIPT, folder / SCRIPT.name)
-    count = plugin_arguments(folder / COUNTS, f"syscall={GETPPID}") if counts else []
+    count = plugin_arguments(EMULATOR, folder / COUNTS, f"syscall={GETPPID}") if counts else []
     python = python_in(tree, folder / "root", emulator[-1])
     command = [*emulator, *count, *python, SCRIPT.name, model, FRAMES, OUTPUT]
     return Job(

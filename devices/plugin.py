@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -10,12 +11,11 @@ from pathlib import Path
 import numpy as np
 
 from ssmith.compiler import INSTALL, build_library, find_compiler
-from ssmith.devices.processes import first_line
+from ssmith.devices.processes import first_line, run_tool
 from ssmith.errors import SsmithError
 
 SOURCE = Path(__file__).parent / "firmware" / "icount.c"
-NEWEST = 8  # QEMU's last major version with the plugin interface that icount.c speaks
-FLAGS = (("-std=c99", "-O2"),)
+OLDER, NEWEST = 8, 10  # QEMU's last major versions with the interfaces 1 and 2 of plugins
 
 
 @dataclass(frozen=True)
@@ -41,23 +41,32 @@ def why_not(emulator: str) -> str | None:
     Args:
         emulator: its program, ``qemu-aarch64``.
     """
-    found = re.search(r"version (\d+)\.", first_line(emulator, "--version"))
-    if found is None:
+    version = _version(emulator)
+    if version is None:
         return f"{emulator} does not tell its version"
-    if int(found[1]) > NEWEST:
-        return f"{emulator} is version {found[1]}; the instruction counter needs QEMU 4.2 to {NEWEST}"
+    if version > NEWEST:
+        return f"{emulator} is version {version}; the instruction counter needs QEMU 4.2 to {NEWEST}"
+    if not _takes_plugins(emulator):
+        return f"{emulator} was built without plugins, as Debian 13's in user mode, so it cannot count"
     if find_compiler() is None:
         return f"the instruction counter has to be compiled; install a C compiler ({INSTALL})"
     return None
 
 
-def plugin_arguments(log: Path, *options: str) -> list[str]:
+def plugin_arguments(emulator: str, log: Path, *options: str) -> list[str]:
     """What makes QEMU count into ``log``; options as ``icount.c`` tells.
+
+    Args:
+        emulator: its program; ``why_not`` is None of it.
+        log: is written.
+        options: of the plugin.
 
     Raises:
         SsmithError: the counter cannot be compiled.
     """
-    library = build_library(f'#include "{SOURCE.name}"\n', [SOURCE], FLAGS)
+    version = _version(emulator) or OLDER
+    flags = (("-std=c99", "-O2", f"-DAPI={1 if version <= OLDER else 2}"),)
+    library = build_library(f'#include "{SOURCE.name}"\n', [SOURCE], flags)
     return ["-plugin", ",".join([str(library), *options]), "-d", "plugin", "-D", str(log)]
 
 
@@ -102,3 +111,17 @@ def between_marks(marks: Sequence[int]) -> np.ndarray:
         raise SsmithError(f"the instruction counter saw {len(marks)} marks, which make no step")
     lengths: np.ndarray = pairs[1:, 1] - pairs[1:, 0] - (pairs[0, 1] - pairs[0, 0])
     return lengths
+
+
+@functools.cache
+def _takes_plugins(emulator: str) -> bool:
+    try:
+        return "-plugin" in run_tool([emulator, "--help"], timeout_s=60)
+    except SsmithError:
+        return False
+
+
+def _version(emulator: str) -> int | None:
+    """QEMU's major version; None where it does not tell."""
+    found = re.search(r"version (\d+)\.", first_line(emulator, "--version"))
+    return int(found[1]) if found is not None else None

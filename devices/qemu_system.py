@@ -87,7 +87,7 @@ class Board:
         command = start_on_board(self.core, program, ["counted", FRAMES, OUTPUT])
         reason = why_not(EMULATOR)
         if reason is None:
-            command[1:1] = plugin_arguments(folder / COUNTS, MARK)
+            command[1:1] = plugin_arguments(EMULATOR, folder / COUNTS, MARK)
         job = new_job(artifacts, manifest, file, folder, compiler, command)
         return replace(job, notes=(*job.notes, *([] if reason is None else [f"not counted: {reason}"])))
 

@@ -125,7 +125,7 @@ class Linux:
         assert compiler is not None, "the probe said that there is one"
         objects, program = compile_model(compiler, source, folder), folder / "program"
         run_tool([*compiler, "-static", *objects, "-o", program])
-        count = plugin_arguments(folder / COUNTS, MARK) if counts else []
+        count = plugin_arguments(self.emulator, folder / COUNTS, MARK) if counts else []
         command = [*self.processor.emulator, *count, str(program), FRAMES, OUTPUT]
         return new_job(artifacts, manifest, file, folder, compiler, command)
 

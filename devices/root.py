@@ -5,7 +5,7 @@ gets a state and a cache of its own, ``dpkg -x`` unpacks, nothing is installed. 
 with the checksum of everything that it was made from and of everything that lies in it; what does not
 hold is not used.
 
-``python -m ssmith.devices.root`` makes it: about 60 MB are downloaded, 220 MB stay. With ``--suite trixie``
+``python -m ssmith.devices.root`` makes it: about 70 MB are downloaded, 220 MB stay. With ``--suite trixie``
 it is made from Debian 13, whose Python is new enough for the ExecuTorch runtime without torch.
 """
 
@@ -32,7 +32,7 @@ from ssmith.files import sha256, write_atomic
 
 HOW = (
     "ONNX Runtime for aarch64 is not here; python -m ssmith.devices.root downloads it with a Python for"
-    " aarch64 (about 60 MB, once, into the user's cache; needs apt-get, dpkg and a network)"
+    " aarch64 (about 70 MB, once, into the user's cache; needs apt-get, dpkg and a network)"
 )
 RECORD = "root.json"
 TREE = "tree"

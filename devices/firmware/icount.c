@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: 0BSD
  *
- * A plugin for QEMU 7.2 that counts the instructions a program executes.
+ * A plugin for QEMU 4.2 to 10 that counts the instructions a program executes.
  *
  *     cc -O2 -fPIC -shared -o libicount.so icount.c
  *     qemu-aarch64 -plugin ./libicount.so -d plugin -D counts.txt ./program
@@ -15,9 +15,8 @@
  *                  is in hexadecimal, LENGTH in instructions. What was translated twice has two lines, and
  *                  blocks may overlap.
  *
- * QEMU speaks plugin API version 1 up to 8.x; the declarations below are that version's, because
- * distributions ship no qemu-plugin.h. Later versions took the two *_inline functions away and refuse
- * to load this file.
+ * QEMU speaks version 1 of the plugin interface up to 8.x and version 2 from 9.0 on (-DAPI=2), where
+ * counters lie in scoreboards. The declarations are here because distributions ship no qemu-plugin.h.
  */
 #include <inttypes.h>
 #include <stddef.h>
@@ -26,6 +25,9 @@
 #include <stdlib.h>
 #include <string.h>
 
+#if !defined(API)
+#define API 1
+#endif
 #define EXPORT __attribute__((visibility("default")))
 
 typedef uint64_t qemu_plugin_id_t;
@@ -37,8 +39,6 @@ enum { QEMU_PLUGIN_INLINE_ADD_U64 = 0, QEMU_PLUGIN_CB_NO_REGS = 0 };
 extern void qemu_plugin_register_vcpu_tb_trans_cb(qemu_plugin_id_t id,
                                                   void (*translated)(qemu_plugin_id_t,
                                                                      struct qemu_plugin_tb *));
-extern void qemu_plugin_register_vcpu_tb_exec_inline(struct qemu_plugin_tb *block, int operation,
-                                                     void *target, uint64_t value);
 extern void qemu_plugin_register_vcpu_tb_exec_cb(struct qemu_plugin_tb *block,
                                                  void (*executed)(unsigned, void *), int flags,
                                                  void *data);
@@ -46,8 +46,6 @@ extern void qemu_plugin_register_vcpu_syscall_cb(qemu_plugin_id_t id,
                                                  void (*called)(qemu_plugin_id_t, unsigned, int64_t,
                                                                 uint64_t, uint64_t, uint64_t, uint64_t,
                                                                 uint64_t, uint64_t, uint64_t, uint64_t));
-extern void qemu_plugin_register_vcpu_insn_exec_inline(struct qemu_plugin_insn *instruction,
-                                                       int operation, void *target, uint64_t value);
 extern void qemu_plugin_register_atexit_cb(qemu_plugin_id_t id,
                                            void (*finished)(qemu_plugin_id_t, void *), void *data);
 extern size_t qemu_plugin_tb_n_insns(const struct qemu_plugin_tb *block);
@@ -69,9 +67,77 @@ struct block {
     struct block *next;
 };
 
-EXPORT int qemu_plugin_version = 1;
+EXPORT int qemu_plugin_version = API;
 
-static uint64_t total;
+/* Counter 0 is the total, counter 1 + i that of function i. */
+#if API == 1
+extern void qemu_plugin_register_vcpu_tb_exec_inline(struct qemu_plugin_tb *block, int operation,
+                                                     void *target, uint64_t value);
+extern void qemu_plugin_register_vcpu_insn_exec_inline(struct qemu_plugin_insn *instruction,
+                                                       int operation, void *target, uint64_t value);
+static uint64_t counters[1 + FUNCTIONS];
+
+static void set_up(void)
+{
+}
+
+static uint64_t count_of(int i)
+{
+    return counters[i];
+}
+
+static void count_block(struct qemu_plugin_tb *block, int i, uint64_t n)
+{
+    qemu_plugin_register_vcpu_tb_exec_inline(block, QEMU_PLUGIN_INLINE_ADD_U64, &counters[i], n);
+}
+
+static void count_one(struct qemu_plugin_insn *instruction, int i)
+{
+    qemu_plugin_register_vcpu_insn_exec_inline(instruction, QEMU_PLUGIN_INLINE_ADD_U64, &counters[i], 1);
+}
+#else
+struct qemu_plugin_scoreboard;
+typedef struct {
+    struct qemu_plugin_scoreboard *score;
+    size_t offset;
+} qemu_plugin_u64;
+
+extern struct qemu_plugin_scoreboard *qemu_plugin_scoreboard_new(size_t bytes);
+extern uint64_t qemu_plugin_u64_sum(qemu_plugin_u64 entry);
+extern void qemu_plugin_register_vcpu_tb_exec_inline_per_vcpu(struct qemu_plugin_tb *block, int operation,
+                                                              qemu_plugin_u64 entry, uint64_t value);
+extern void qemu_plugin_register_vcpu_insn_exec_inline_per_vcpu(struct qemu_plugin_insn *instruction,
+                                                                int operation, qemu_plugin_u64 entry,
+                                                                uint64_t value);
+static struct qemu_plugin_scoreboard *counters;
+
+static void set_up(void)
+{
+    counters = qemu_plugin_scoreboard_new((1 + FUNCTIONS) * sizeof(uint64_t));
+}
+
+static qemu_plugin_u64 counter(int i)
+{
+    qemu_plugin_u64 entry = {counters, (size_t)i * sizeof(uint64_t)};
+    return entry;
+}
+
+static uint64_t count_of(int i)
+{
+    return qemu_plugin_u64_sum(counter(i));
+}
+
+static void count_block(struct qemu_plugin_tb *block, int i, uint64_t n)
+{
+    qemu_plugin_register_vcpu_tb_exec_inline_per_vcpu(block, QEMU_PLUGIN_INLINE_ADD_U64, counter(i), n);
+}
+
+static void count_one(struct qemu_plugin_insn *instruction, int i)
+{
+    qemu_plugin_register_vcpu_insn_exec_inline_per_vcpu(instruction, QEMU_PLUGIN_INLINE_ADD_U64, counter(i), 1);
+}
+#endif
+
 static int profile;
 static char mark[NAME]; /* the function, or empty */
 static int64_t mark_call = -1;
@@ -80,24 +146,25 @@ static int function_count;
 static int blocks, inside; /* whether blocks are counted, whether the last mark began something */
 static struct block *newest;
 
-static uint64_t *counter_of(const char *symbol)
+/* The function's number, from 0. */
+static int number_of(const char *symbol)
 {
     int i;
     if (symbol == NULL || symbol[0] == '\0')
         symbol = "(no symbol)";
     for (i = 0; i < function_count; i++)
         if (strncmp(functions[i].name, symbol, NAME - 1) == 0)
-            return &functions[i].count;
+            return i;
     if (function_count == FUNCTIONS)
-        return &functions[FUNCTIONS - 1].count;
+        return FUNCTIONS - 1;
     strncpy(functions[function_count].name, symbol, NAME - 1);
-    return &functions[function_count++].count;
+    return function_count++;
 }
 
 static void marked(void)
 {
     char line[32];
-    snprintf(line, sizeof line, "mark %" PRIu64 "\n", total);
+    snprintf(line, sizeof line, "mark %" PRIu64 "\n", count_of(0));
     qemu_plugin_outs(line);
     inside = !inside;
 }
@@ -148,16 +215,14 @@ static void translated(qemu_plugin_id_t id, struct qemu_plugin_tb *block)
     const size_t n = qemu_plugin_tb_n_insns(block);
     size_t i;
     (void)id;
-    qemu_plugin_register_vcpu_tb_exec_inline(block, QEMU_PLUGIN_INLINE_ADD_U64, &total, n);
+    count_block(block, 0, n);
     if (blocks)
         watch(block, n);
     if (is_mark(block))
         qemu_plugin_register_vcpu_tb_exec_cb(block, entered, QEMU_PLUGIN_CB_NO_REGS, NULL);
     for (i = 0; profile && i < n; i++) {
         struct qemu_plugin_insn *instruction = qemu_plugin_tb_get_insn(block, i);
-        qemu_plugin_register_vcpu_insn_exec_inline(
-            instruction, QEMU_PLUGIN_INLINE_ADD_U64,
-            counter_of(qemu_plugin_insn_symbol(instruction)), 1);
+        count_one(instruction, 1 + number_of(qemu_plugin_insn_symbol(instruction)));
     }
 }
 
@@ -175,8 +240,10 @@ static void finished(qemu_plugin_id_t id, void *data)
     int i;
     (void)id;
     (void)data;
-    snprintf(line, sizeof line, "total %" PRIu64 "\n", total);
+    snprintf(line, sizeof line, "total %" PRIu64 "\n", count_of(0));
     qemu_plugin_outs(line);
+    for (i = 0; i < function_count; i++)
+        functions[i].count = count_of(1 + i);
     qsort(functions, (size_t)function_count, sizeof functions[0], larger_first);
     for (i = 0; i < function_count && functions[i].count > 0; i++) {
         snprintf(line, sizeof line, "function %s %" PRIu64 "\n", functions[i].name,
@@ -207,6 +274,7 @@ EXPORT int qemu_plugin_install(qemu_plugin_id_t id, const struct qemu_info *info
         if (strncmp(argv[i], "syscall=", 8) == 0)
             mark_call = strtoll(argv[i] + 8, NULL, 10);
     }
+    set_up();
     qemu_plugin_register_vcpu_tb_trans_cb(id, translated);
     if (mark_call >= 0)
         qemu_plugin_register_vcpu_syscall_cb(id, called);

@@ -14,8 +14,8 @@ from ssmith.devices.cortex_m import CORES, FOLDER, link_for_board, memory_bytes,
 from ssmith.devices.counted import FRAMES, run_counted
 from ssmith.devices.everywhere import bench_everywhere
 from ssmith.devices.fleet import Board as Entry
-from ssmith.devices.plugin import between_marks, read_counts
-from ssmith.devices.processes import run_tool
+from ssmith.devices.plugin import _takes_plugins, between_marks, read_counts
+from ssmith.devices.processes import first_line, run_tool
 from ssmith.devices.processors import PROCESSORS
 from ssmith.devices.qemu_system import Board
 from ssmith.devices.qemu_user import Linux
@@ -205,27 +205,33 @@ def test_a_program_that_zig_built(artifacts):
         assert row.code_bytes > 1_000
 
 
-def test_a_qemu_that_is_too_new_to_count(artifacts, tmp_path, monkeypatch):
+@pytest.mark.parametrize(
+    ("asked", "answer", "reason"),
+    [
+        ("--version", "qemu-aarch64 version 11.0.2", "is version 11; the instruction counter needs"),
+        ("--version", "qemu-aarch64", "does not tell its version"),
+        ("--help", "usage: qemu-aarch64 [options] program", "was built without plugins"),
+    ],
+)
+def test_a_qemu_that_cannot_count(artifacts, tmp_path, monkeypatch, asked, answer, reason):
     """The golden frames are still held against the reference, and the row says why there is no count."""
     usable("qemu:aarch64")
-    newer = tmp_path / "qemu-aarch64"
-    real = shutil.which("qemu-aarch64")
-    newer.write_text(
-        f'#!/bin/sh\n[ "$1" = --version ] && echo "qemu-aarch64 version 10.0.2" || exec {real} "$@"\n'
-    )
-    newer.chmod(0o755)
+    other, real = tmp_path / "qemu-aarch64", shutil.which("qemu-aarch64")
+    other.write_text(f'#!/bin/sh\n[ "$1" = {asked} ] && echo "{answer}" || exec {real} "$@"\n')
+    other.chmod(0o755)
     monkeypatch.setenv("PATH", str(tmp_path), prepend=":")
-    from ssmith.devices.processes import first_line
-
-    first_line.cache_clear()
+    remembered = (first_line, _takes_plugins)
+    for function in remembered:
+        function.cache_clear()
     try:
         target = find_target("qemu:aarch64")
         assert target.probe().measures == ("correctness",)
         (row,) = bench(artifacts, target, backends=["native"], precisions=["float32"])
     finally:
-        first_line.cache_clear()
+        for function in remembered:
+            function.cache_clear()
     assert row.golden.passed and row.metric_kind == "correctness" and row.instructions_per_step is None
-    assert any("not counted: qemu-aarch64 is version 10" in note for note in row.notes)
+    assert any(f"not counted: qemu-aarch64 {reason}" in note for note in row.notes)
 
 
 def test_every_model_of_the_registry_opens():

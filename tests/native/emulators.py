@@ -47,7 +47,7 @@ def count(toolchain: Toolchain, program: Path, *arguments: int, profile: bool = 
         log = Path(work) / "counts.txt"
         line = _line(toolchain, program, arguments)
         at = 1 if toolchain.runner == "system" else len(toolchain.machine) or 1
-        line[at:at] = plugin_arguments(log, *(["profile=on"] if profile else []))
+        line[at:at] = plugin_arguments(toolchain.machine[0], log, *(["profile=on"] if profile else []))
         run_tool(line, timeout_s=TIMEOUT_S, env={})
         return read_counts(log)
 
