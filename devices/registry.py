@@ -35,6 +35,12 @@ class Family:
 
 FAMILIES: dict[str, Family] = {
     "host": Family("host", "this machine: real latency"),
+    "emulated": Family(
+        "emulated",
+        "cores emulated by packages of pip: bits, instructions, flash, RAM and stack; no time",
+        models=("cortex-m4", "cortex-m7", "aarch64"),
+    ),
+    "wasm": Family("wasm", "WebAssembly under wasmtime: bits and operators (fuel); no time"),
     "qemu": Family(
         "qemu",
         "QEMU: boards from reset on, Linux processors in user mode; instructions, no time",

@@ -1,0 +1,84 @@
+"""A generated model compiled by zig for a processor without a system: what emulators from pip call."""
+
+from __future__ import annotations
+
+import importlib.util
+from dataclasses import dataclass
+from importlib.metadata import version
+from pathlib import Path
+
+from ssmith.devices.processes import ToolError, run_tool
+from ssmith.devices.processors import ZIG
+from ssmith.devices.target import Job, held
+from ssmith.errors import InputError, SsmithError
+from ssmith.runtime.artifacts import Artifact, Manifest, read_manifest, verified
+
+FIRMWARE = Path(__file__).parent / "firmware"
+# Without -fhosted these processors get -ffreestanding, which makes a call of every memcpy of four bytes.
+FLAGS = ("-std=c99", "-O3", "-ffp-contract=off", "-fhosted", "-fno-stack-protector", "-ffunction-sections")
+_SUPPORT = ("-fno-builtin",)  # called.c holds memcpy and memset themselves
+PROGRAM, MODEL_OBJECT = "program", "model.o"
+INSTALL = "pip install 'ssmith[devices]'"
+
+
+@dataclass(frozen=True)
+class Core:
+    """A processor as zig names it.
+
+    Args:
+        flags: target and processor.
+        link: more flags for the linker.
+    """
+
+    flags: tuple[str, ...]
+    link: tuple[str, ...]
+
+
+def missing(*packages: str) -> str | None:
+    """Why nothing can run, where a package is not installed."""
+    gone = [name for name in packages if importlib.util.find_spec(name) is None]
+    return f"{gone[0]} is not installed; run {INSTALL}" if gone else None
+
+
+def build(artifacts: Path, precision: str, folder: Path, core: Core) -> Job:
+    """Compile the model of an artifact folder around ``firmware/called.c``.
+
+    Raises:
+        InputError: the folder holds no generated C in this precision.
+        SsmithError: zig refused it.
+    """
+    manifest, file, source = _source(artifacts, precision)
+    name = source.stem
+    compiler = [*ZIG, *core.flags, *FLAGS, f"-I{FIRMWARE / 'freestanding'}", f"-I{source.parent}"]
+    defines = [f"-DMODEL={name}", f"-DUPPER={name.upper()}", f'-DMODEL_HEADER="{name}.h"']
+    link = [*compiler, *core.link, folder / MODEL_OBJECT, folder / "called.o", "-o", folder / PROGRAM]
+    try:
+        run_tool([*compiler, "-c", source, "-o", folder / MODEL_OBJECT])
+        run_tool([*compiler, *defines, "-c", FIRMWARE / "called.c", "-o", folder / "called.o"])
+        try:
+            run_tool([*link, "-nostdlib"])
+        except ToolError:  # a step wants zig's helpers, whose first build for a core takes half a minute
+            run_tool(link)
+    except ToolError as error:
+        raise SsmithError(f"zig refused {file.path}: {error.said.strip()[-1500:]}") from error
+    return Job(
+        backend="native",
+        precision=file.precision,
+        artifact=file.path,
+        artifacts=artifacts,
+        command=(PROGRAM,),
+        folder=folder,
+        period_s=manifest.period_s,
+        fingerprint={
+            "compiler": f"zig {version('ziglang')} cc",
+            "compiler_flags": " ".join((*core.flags, *FLAGS)),
+        },
+    )
+
+
+def _source(artifacts: Path, precision: str) -> tuple[Manifest, Artifact, Path]:
+    manifest = read_manifest(artifacts)
+    file = held(manifest, "native", precision)
+    if file is None or file.kind != "c-source":
+        raise InputError(f"{artifacts} holds no generated C in {precision}; export it with the c99 format")
+    return manifest, file, verified(artifacts, file)
