@@ -82,7 +82,7 @@ def row(workshop: Workshop, model: str, target: Toolchain, precision: str) -> di
     flash = header_value(workshop, reader, model, precision, "FLASH_BYTES")
     found["weights_bytes"] = flash
     found["ram_bytes"] = header_value(workshop, reader, model, precision, "RAM_BYTES")
-    if target.compiler == ARM and target.board:
+    if target.core is not None:
         for level in ("-O3", "-Os"):
             made = workshop.model_object(target, model, precision, "-fcallgraph-info=su", level)
             sizes = section_bytes(target.compiler, made)
