@@ -49,12 +49,13 @@ def build(artifacts: Path, precision: str, folder: Path, core: Core) -> Job:
     """
     manifest, file, source = _source(artifacts, precision)
     name = source.stem
-    compiler = [*ZIG, *core.flags, *FLAGS, f"-I{FIRMWARE / 'freestanding'}", f"-I{source.parent}"]
+    headers = (f"-I{FIRMWARE / 'freestanding'}", f"-I{source.parent}")
+    compiler: list[str | Path] = [*ZIG, *core.flags, *FLAGS, *headers]
     defines = [f"-DMODEL={name}", f"-DUPPER={name.upper()}", f'-DMODEL_HEADER="{name}.h"']
     link = [*compiler, *core.link, folder / MODEL_OBJECT, folder / "called.o", "-o", folder / PROGRAM]
     try:
         run_tool([*compiler, "-c", source, "-o", folder / MODEL_OBJECT])
-        run_tool([*compiler, *defines, "-c", FIRMWARE / "called.c", "-o", folder / "called.o"])
+        run_tool([*compiler, *_SUPPORT, *defines, "-c", FIRMWARE / "called.c", "-o", folder / "called.o"])
         try:
             run_tool([*link, "-nostdlib"])
         except ToolError:  # a step wants zig's helpers, whose first build for a core takes half a minute

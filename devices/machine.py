@@ -111,7 +111,8 @@ def _load(uc: Any, program: Path) -> tuple[dict[str, int], dict[str, int]]:
             if segment["p_type"] != "PT_LOAD" or segment["p_memsz"] == 0:
                 continue
             start, end = segment["p_vaddr"], segment["p_vaddr"] + segment["p_memsz"]
-            allowed = segment["p_flags"] & 7  # ELF: 1 execute, 2 write, 4 read; unicorn has 4 and 1 the other way
+            # ELF: 1 execute, 2 write, 4 read; unicorn: 1 read, 2 write, 4 execute
+            allowed = segment["p_flags"] & 7
             allowed = allowed & 2 | allowed >> 2 | (allowed & 1) << 2
             for page in range(start // PAGE * PAGE, end, PAGE):
                 if page not in mapped:

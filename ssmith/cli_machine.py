@@ -52,8 +52,18 @@ def devices(as_json: JsonOption = False) -> None:
     """List the targets and what each can measure on this machine."""
     from ssmith import standalone
 
-    rows = standalone.list_devices()
-    show({"targets": rows}, as_json, title="devices")
+    found = standalone.list_devices()
+    if as_json:
+        print_json({"targets": found})
+        return
+    table = Table(box=None, padding=(0, 2, 0, 0))
+    table.add_column("target", no_wrap=True)
+    table.add_column("backends", max_width=20)
+    table.add_column("measures", max_width=15)
+    table.add_column("what it is, or what is missing", overflow="fold")
+    for target, *cells in standalone.device_rows(found):
+        table.add_row(escape(target), *(escape(cell) for cell in cells))
+    OUT.print(table)
 
 
 def doctor(as_json: JsonOption = False) -> None:

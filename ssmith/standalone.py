@@ -242,7 +242,7 @@ def propose_recipe(data: Path, target: Path) -> list[str]:
 
 
 def list_devices() -> list[Facts]:
-    """Every target with what it can measure here."""
+    """Every target with what it can measure here, and what to install where it cannot."""
     from ssmith.devices.registry import FAMILIES, find_target, names
 
     rows: list[Facts] = []
@@ -250,4 +250,23 @@ def list_devices() -> list[Facts]:
         family = FAMILIES[name.partition(":")[0]]
         known: Facts = {"absent": None} if family.form else asdict(find_target(name).probe())
         rows.append({"target": name, "what": family.what, **known})
+    return rows
+
+
+def device_rows(devices: Sequence[Facts]) -> list[tuple[str, str, str, str]]:
+    """For people: (target, backends, what its numbers are, what it is or why it cannot be used).
+
+    What a family of targets is stands with its first; what a backend lacks follows.
+    """
+    rows, told = [], ""
+    for device in devices:
+        if device["absent"]:
+            rows.append((device["target"], "–", "–", str(device["absent"])))
+            continue
+        kinds = [kind.replace("_", " ") for kind in device.get("measures", ()) if kind != "correctness"]
+        words = [] if device["what"] == told else [device["what"]]
+        told = device["what"]
+        words += dict.fromkeys(device.get("missing", {}).values())
+        backends = ", ".join(device.get("backends", ()))
+        rows.append((device["target"], backends, ", ".join(kinds), "; ".join(words)))
     return rows

@@ -65,6 +65,31 @@ def test_ten_runs_count_the_same(folder, tmp_path, target):
     assert len(found) == 1
 
 
+def test_short_copies_are_no_calls(folder, tmp_path):
+    from elftools.elf.elffile import ELFFile
+
+    find_target("emulated:cortex-m4").build(folder, "native", "float32", tmp_path)
+    with (tmp_path / freestanding.MODEL_OBJECT).open("rb") as file:
+        elf = ELFFile(file)
+        names = [symbol.name for symbol in elf.get_section_by_name(".symtab").iter_symbols()]
+        tables = [s for s in elf.iter_sections() if s.name.startswith(".rel.text")]
+        uses = [names[r["r_info_sym"]] for table in tables for r in table.iter_relocations()]
+    calls = sum(name.startswith(("memcpy", "__aeabi_memcpy")) for name in uses)
+    assert 0 < calls < 20, "read as integers, floats are copied; a library call each makes counts of nothing"
+
+
+def test_constants_cannot_be_written(folder, tmp_path):
+    from unicorn.arm_const import UC_ARM_REG_R2
+
+    from ssmith.devices.machine import Machine
+
+    find_target("emulated:cortex-m4").build(folder, "native", "float32", tmp_path)
+    machine = Machine(tmp_path / freestanding.PROGRAM, "CORTEX_M4")
+    machine._uc.reg_write(UC_ARM_REG_R2, 4)  # of memset(step, 0, 4)
+    with pytest.raises(SsmithError, match=r"memset\(\) stopped at address .*write"):
+        machine.call("memset", machine.symbols["step"])
+
+
 def test_a_larger_model_costs_more(tmp_path):
     costs = []
     for order in (1, 8, 16):
