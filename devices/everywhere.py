@@ -12,6 +12,7 @@ from ssmith.devices.registry import find_target, is_remote
 from ssmith.devices.target import Plan, Target
 from ssmith.errors import SsmithError
 from ssmith.measurement import Measurement
+from ssmith.runtime.artifacts import MANIFEST
 from ssmith.runtime.session import BackendName
 
 OnRow = Callable[[Measurement], None]
@@ -26,6 +27,9 @@ def bench_everywhere(
     on_row: OnRow | None = None,
 ) -> list[Measurement]:
     """Measure every artifact on every board: those with a processor of their own at once, then the others.
+
+    Variants at other orders, each in its ``orderN/``, are measured natively on the first board and on
+    emulators.
 
     Args:
         artifacts: the artifact folder.
@@ -48,11 +52,37 @@ def bench_everywhere(
         wanted = [b for b in held if board.backends is None or b in board.backends]
         return _on_one(name, board, places[name], artifacts, wanted, plan or Plan(), on_row)
 
+    def variants_of(name: str, folder: Path, order: int) -> list[Measurement]:
+        def tell(row: Measurement) -> None:
+            if on_row is not None:
+                on_row(row.model_copy(update={"order": order}))
+
+        rows = _on_one(name, boards[name], places[name], folder, ["native"], plan or Plan(), tell)
+        return [row.model_copy(update={"order": order}) for row in rows]
+
     apart = [name for name in boards if is_remote(boards[name].target)]
     with ThreadPoolExecutor(max(1, len(apart))) as pool:
         found = dict(zip(apart, pool.map(all_of, apart), strict=True))
     found |= {name: all_of(name) for name in boards if name not in found}
+    for name in _with_variants(boards, found) if "native" in held else []:
+        if "native" in (boards[name].backends or held):
+            for order, folder in variant_folders(artifacts):
+                if "native" in present(folder):
+                    found[name] += variants_of(name, folder, order)
     return [row for name in boards for row in found[name]]
+
+
+def _with_variants(boards: Mapping[str, Board], found: Mapping[str, list[Measurement]]) -> list[str]:
+    """Boards on which other orders are measured too: the first, and emulators, which are quick and exact."""
+    worked = [name for name in boards if any(row.error is None for row in found[name])]
+    return [n for n in worked if n == next(iter(boards)) or any(row.emulated for row in found[n])]
+
+
+def variant_folders(artifacts: Path) -> list[tuple[int, Path]]:
+    """(order, folder) of the variants that were exported beside the main model, largest first."""
+    folders = [path for path in artifacts.glob("order*") if (path / MANIFEST).is_file()]
+    numbers = [(path.name.removeprefix("order"), path) for path in folders]
+    return sorted(((int(n), path) for n, path in numbers if n.isdecimal()), reverse=True)
 
 
 def _on_one(

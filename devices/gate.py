@@ -112,7 +112,7 @@ def parse(text: str) -> Condition:
 def judge(
     baseline: Sequence[Measurement], now: Sequence[Measurement], conditions: Sequence[Condition]
 ) -> Verdict:
-    """Compare rows of the same target, backend, precision and artifact.
+    """Compare rows of the same target, backend, precision, order and artifact.
 
     A row of the baseline with a number that now has none is lost: a failure must not pass for progress. A
     row that is only in ``now`` is new, and no failure.
@@ -154,5 +154,5 @@ def judge(
     return Verdict(tuple(moved), tuple(dict.fromkeys(lost)), held)
 
 
-def _key(row: Measurement) -> tuple[str, str, str, str | None]:
-    return row.target, row.backend, row.precision, row.artifact
+def _key(row: Measurement) -> tuple[str, str, str, int | None, str | None]:
+    return row.target, row.backend, row.precision, row.order, row.artifact

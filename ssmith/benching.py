@@ -7,8 +7,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from ssmith.devices.command import command_of
 from ssmith.devices.everywhere import bench_everywhere
-from ssmith.devices.fleet import boards_of
+from ssmith.devices.fleet import Board, boards_of
 from ssmith.devices.gate import Condition, judge, parse
 from ssmith.devices.target import Plan
 from ssmith.errors import InputError, SsmithError
@@ -67,7 +68,8 @@ def bench_on(
         tell(f"  {row.target} {row.label}: {bench_text(row)}", quiet)
 
     def measured(artifacts: Path) -> list[Measurement]:
-        return bench_everywhere(artifacts, boards, backends=backends, plan=plan, on_row=on_row)
+        found = bench_everywhere(artifacts, boards, backends=backends, plan=plan, on_row=on_row)
+        return [with_command(row, source, plan or Plan(), boards[row.target], fleet) for row in found]
 
     if lone:
         if out is not None:
@@ -88,6 +90,14 @@ def bench_on(
             write_measurements(path, [*kept, *rows])
     facts = {f"{row.target} {row.label}": bench_text(row) for row in rows}
     return facts | _gate(before, rows, conditions)
+
+
+def with_command(
+    row: Measurement, source: Path, plan: Plan, board: Board, fleet: Path | None = None
+) -> Measurement:
+    """The row with the command that gives it again; ``fleet`` is only named for a board of that file."""
+    file = fleet if board.target != row.target else None
+    return row.model_copy(update={"command": command_of(source, row, plan, fleet=file)})
 
 
 def read_baseline(path: Path) -> list[Measurement]:

@@ -133,6 +133,7 @@ class Measurement(BaseModel):
     target: str  # "host"
     backend: str  # "native", "onnx", "executorch", "reference"
     precision: str  # of the artifact, "float32", "int8", …; the reference computes in "float64"
+    order: int | None = None  # of a variant, the N of its folder orderN; None: the model as exported
     metric_kind: MetricKind
     emulated: bool = False
     artifact: str | None = None  # the file that was run
@@ -169,9 +170,10 @@ class Measurement(BaseModel):
 
     @property
     def label(self) -> str:
-        """What tells it from the other measurements on its target: ``native``, ``native int8``."""
+        """What tells it from the others on its target: ``native``, ``native int8``, ``native order 8``."""
         plain = self.precision in ("float32", "float64")
-        return self.backend if plain else f"{self.backend} {self.precision}"
+        name = self.backend if plain else f"{self.backend} {self.precision}"
+        return name if self.order is None else f"{name} order {self.order}"
 
     @model_validator(mode="after")
     def _kind_is_honest(self) -> Measurement:

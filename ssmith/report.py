@@ -31,6 +31,7 @@ from ssmith.report_data import (
     Summary,
     TrainingRow,
 )
+from ssmith.report_pareto import pareto
 from ssmith.report_precisions import Qat, Sensitivity, WrittenFile, precision_costs
 
 T = TypeVar("T")
@@ -94,6 +95,9 @@ def build_report(run_folder: Path) -> ReportData:
     parity: list[ParityRow] | None = part("parity", list[ParityRow], _field("rows"))
     measurements: list[Measurement] | None = part("measurements", list[Measurement], _field("measurements"))
     quantization: Quantization | None = part("quantization", Quantization)
+    costs = precision_costs(
+        _written(artifacts or [], parity or []), quantization, _on_first(measurements or [])
+    )
     return ReportData(
         name=str(manifest.get("name") or run_folder.resolve().name),
         summary=_summarise(training, cuts, comparison, parity, measurements, quantization),
@@ -105,13 +109,20 @@ def build_report(run_folder: Path) -> ReportData:
         guarantees=_guarantees([*(cuts or []), *(cut for row in rows for cut in row.cuts)]),
         comparison=comparison,
         quantization=quantization,
-        precisions=precision_costs(_written(artifacts or [], parity or []), quantization, measurements or []),
+        precisions=costs,
         precision_plan=dict(_exported(bundles, manifest).meta.plan or {}) if bundles else {},
         sensitivity=_of_these(part("sensitivity", Sensitivity), bundles, problems),
         qat=part("qat", Qat),
         artifacts=artifacts,
         parity=parity,
         measurements=measurements,
+        pareto=pareto(
+            measurements or [],
+            costs,
+            rows,
+            {row.artifact: row.metric_value for row in parity or [] if row.metric_value is not None},
+            lower_is_better=comparison is not None and comparison.metric == "nrmse",
+        ),
         toolchain=_texts(manifest.get("toolchain")),
         provenance=_provenance(bundles, manifest),
         recipe=recipe,
@@ -287,8 +298,8 @@ def _summarise(
     reduced = comparison.row("reduced") if comparison else None
     orders = [row.orders for row in training or [] if row.orders]
     ran = [row for row in parity or [] if row.ran]
-    fastest = _fastest(measurements or [])
-    rated = [m.deadline.misses for m in measurements or [] if m.deadline and m.backend == "native"]
+    fastest = _fastest(_on_first(measurements or []))
+    rated = [m.deadline.misses for m in _on_first(measurements or []) if m.deadline and m.backend == "native"]
     int8 = next((m for m in measurements or [] if m.precision == "int8"), None)
     return Summary(
         order_before=full.orders if full else _first_orders(cuts or [], orders),
@@ -318,6 +329,13 @@ def _first_orders(cuts: list[CutRow], orders: list[list[int]]) -> list[int]:
     for cut in cuts:
         first.setdefault(cut.layer, cut.order_before)
     return list(first.values()) if len(first) == len(known) else known
+
+
+def _on_first(measurements: list[Measurement]) -> list[Measurement]:
+    """The model as exported on the first target that has times; headline figures never mix targets."""
+    own = [m for m in measurements if m.order is None]
+    timed = next((m.target for m in own if m.timing), None)
+    return [m for m in own if timed is None or m.target == timed]
 
 
 def _fastest(measurements: list[Measurement]) -> Measurement | None:

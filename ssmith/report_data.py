@@ -13,6 +13,7 @@ from pydantic import AliasChoices, BaseModel, Field
 from ssmith.measurement import Measurement
 from ssmith.quantization import Quantization
 from ssmith.report_cuts import RECORD, BundleRow, CutRow, ReductionPlan, SpectrumRow
+from ssmith.report_pareto import ParetoPoint
 from ssmith.report_precisions import PrecisionCost, Qat, Sensitivity
 
 Section = Literal[
@@ -159,6 +160,7 @@ class ReportData(_Record):
     artifacts: list[ArtifactRow] | None = None
     parity: list[ParityRow] | None = None
     measurements: list[Measurement] | None = None
+    pareto: list[ParetoPoint] = []
     toolchain: dict[str, str] = {}
     provenance: dict[str, str] = {}
     recipe: str = ""

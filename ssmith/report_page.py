@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from importlib import resources
 from typing import Any
 
@@ -11,7 +12,9 @@ from markupsafe import Markup
 from ssmith import report_plots as plots
 from ssmith.measurement import Measurement
 from ssmith.report_data import ReportData
+from ssmith.report_devices import COLUMNS, FILTERS, devices
 from ssmith.report_int8 import integers, vector_text
+from ssmith.report_pareto_plot import frontiers
 from ssmith.report_parity import checks, proofs
 from ssmith.report_precision_plot import precision_plot
 from ssmith.report_precision_words import metric_of, precisions
@@ -50,9 +53,11 @@ def render(data: ReportData) -> str:
         "sci": scientific_text,
         "count": count_text,
     }
-    environment.filters |= filters
+    environment.filters |= filters | FILTERS
     shared = [file for file in data.artifacts or [] if not file.path.startswith(data.name)]
     own = [file for file in data.artifacts or [] if file not in shared]
+    timed = [m for m in data.measurements or [] if m.timing]
+    hosts = list(dict.fromkeys(m.target for m in timed))
     template = environment.get_template("report.html.j2")
     css = (files / "report.css").read_text(encoding="utf-8")
     return template.render(
@@ -62,8 +67,12 @@ def render(data: ReportData) -> str:
         reductions=reductions(data),
         criteria=CRITERIA,
         deadlines=[m for m in data.measurements or [] if m.deadline],
-        fingerprint=_fingerprint(data.measurements or []),
-        notes=_notes(data.measurements or []),
+        matrix=devices(data.measurements or []),
+        columns_of=list(COLUMNS.items()),
+        frontiers=[replace(f, figure=Markup(f.figure)) for f in frontiers(data.pareto, metric_of(data))],
+        hosts=hosts,
+        name_of=lambda m: _named(m, hosts),
+        latencies=[Markup(_latency(host, i, timed, len(hosts))) for i, host in enumerate(hosts)],
         gain=_gain(data),
         unmeasured=_unmeasured(data),
         integers=integers(data),
@@ -72,7 +81,7 @@ def render(data: ReportData) -> str:
         engine_files=shared,
         engine_paths=[file.path for file in shared],
         layers=_layers(data),
-        readings=_readings(data.measurements or []),
+        readings=_readings(timed, hosts),
         proofs=proofs(data.parity or []),
         checks=checks(data.parity or []),
     )
@@ -99,9 +108,6 @@ def _plots(data: ReportData) -> dict[str, str]:
         drawn["settling"] = plots.settling_plot(data.spectra or [], cuts)
     if data.comparison and data.comparison.rows:
         drawn["comparison"] = plots.comparison_plot(data.comparison)
-    timings = [(m.label, m.timing) for m in data.measurements or [] if m.timing]
-    if timings:
-        drawn["latency"] = plots.latency_plot(timings)
     if (figure := precision_plot(data.precisions, metric_of(data))) is not None:
         drawn["precisions"] = figure
     return drawn
@@ -127,7 +133,7 @@ def _layers(data: ReportData) -> list[dict[str, Any]]:
     return rows
 
 
-def _readings(measurements: list[Measurement]) -> list[tuple[str, str]]:
+def _readings(measurements: list[Measurement], hosts: list[str]) -> list[tuple[str, str]]:
     """The distribution in words: (backend, sentence)."""
     found = []
     for m in measurements:
@@ -144,24 +150,19 @@ def _readings(measurements: list[Measurement]) -> list[tuple[str, str]]:
         )
         worst = f"the slowest of {count_text(t.samples)} took {plots.time_text(t.max_us)}"
         times = f", {ratio_text(t.max_us / t.p50_us)} × the median" if t.p50_us else ""
-        found.append((m.label, f"{tail}{worst}{times}."))
+        found.append((_named(m, hosts), f"{tail}{worst}{times}."))
     return found
 
 
-def _fingerprint(measurements: list[Measurement]) -> dict[str, str]:
-    merged: dict[str, str] = {}
-    for measurement in measurements:
-        merged = measurement.fingerprint | merged
-    return merged
+def _named(m: Measurement, hosts: list[str]) -> str:
+    """What tells a row with times from the others; its device only where there are several."""
+    return m.label if len(hosts) < 2 else f"{m.target} {m.label}"
 
 
-def _notes(measurements: list[Measurement]) -> list[tuple[str, str]]:
-    """(backends, note): a note that several backends share is said once."""
-    found: dict[str, list[str]] = {}
-    for measurement in measurements:
-        for note in measurement.notes:
-            found.setdefault(note, []).append(measurement.label)
-    return [(", ".join(backends), note) for note, backends in found.items()]
+def _latency(host: str, index: int, timed: list[Measurement], hosts: int) -> str:
+    """The distributions on one device."""
+    rows = [(m.label, m.timing) for m in timed if m.target == host and m.timing]
+    return plots.latency_plot(rows, where=host if hosts > 1 else None, index=index)
 
 
 def _unmeasured(data: ReportData) -> list[str]:

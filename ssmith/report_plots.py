@@ -223,10 +223,11 @@ def metric_plot(training: Sequence[TrainingRow], cuts: Sequence[CutRow], *, metr
     return svg("metric", f"Held-out {metric} over training", draw)
 
 
-def latency_plot(timings: Sequence[tuple[str, Timing]]) -> str:
+def latency_plot(timings: Sequence[tuple[str, Timing]], *, where: str | None = None, index: int = 0) -> str:
     """Distribution of the step time per backend: time logarithmic, share of steps in "nines".
 
-    Each line upwards is ten times rarer, so that the tail, which decides deadlines, has room.
+    Each line upwards is ten times rarer, so that the tail, which decides deadlines, has room. ``where``
+    names the device if there are several, ``index`` tells their drawings apart.
     """
     top = max(math.log10(max((t.samples for _, t in timings), default=10)), 1.0)
 
@@ -254,7 +255,9 @@ def latency_plot(timings: Sequence[tuple[str, Timing]]) -> str:
             borderaxespad=0.2,
         )
 
-    return svg("latency", "Share of steps that finish within a time, per backend", draw)
+    on = "" if where is None else f" on {where}"
+    name = "latency" if index == 0 else f"latency{index}"
+    return svg(name, f"Share of steps that finish within a time, per backend{on}", draw)
 
 
 def time_text(value: float | None) -> str:

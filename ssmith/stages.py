@@ -196,6 +196,7 @@ def _held_out(recipe: Recipe) -> Validation | str:
 
 def bench(run: Run, quiet: bool) -> tuple[list[Path], Facts]:
     """Measure the artifacts on the recipe's targets; one that this machine lacks is told and left out."""
+    from ssmith.devices.command import command_of
     from ssmith.devices.everywhere import bench_everywhere
     from ssmith.devices.fleet import Board
     from ssmith.devices.registry import find_target
@@ -214,6 +215,8 @@ def bench(run: Run, quiet: bool) -> tuple[list[Path], Facts]:
         tell(f"  {row.target} {row.label}: {bench_text(row)}", quiet)
 
     found = bench_everywhere(run.artifacts, boards, backends=settings.backends, plan=plan, on_row=on_row)
+    commands = [command_of(run.folder, row, plan) for row in found]
+    found = [row.model_copy(update={"command": c}) for row, c in zip(found, commands, strict=True)]
     path = run.folder / "measurements.json"
     write_measurements(path, found)
     return [path], {f"{m.target} {m.label}": bench_text(m) for m in found}
