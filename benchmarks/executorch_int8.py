@@ -1,9 +1,9 @@
 """Our int8 programs of ExecuTorch against those of torchao's PT2E: accuracy, bytes, CPU time of a step.
 
 PT2E takes the exporter's own float32 step module, calibrates it on the frames that gave our ranges, and puts
-XNNPACKQuantizer's choice of kernels into it: "dynamic" scales every frame, "static" rounds everything that
-XNNPACK has an int8 kernel for, "static, products" the matrix products alone. The model is the one of
-reference (103k parameters, random weights) and, with --runs, that of a finished `ssmith run digits`.
+XNNPACKQuantizer's choice of kernels into it: "dynamic" scales the inputs of products anew in every frame,
+"static" rounds everything that XNNPACK has an int8 kernel for. The model is the one of reference (103k
+parameters, random weights) and, with --runs, that of a finished `ssmith run digits`.
 SNR is 10 log10(Σ y² / Σ (y - ŷ)²) against the float64 reference, on sequences that calibration did not see;
 `files` are bytes over those of the float32 program, times are paired with it (see step_latency.py).
 
@@ -30,7 +30,6 @@ from step_latency import compared
 
 from ssmith.bundle import Bundle
 from ssmith.export.executorch import to_program
-from ssmith.export.executorch_layers import Dense
 from ssmith.export.executorch_module import Network, Step
 from ssmith.export.executorch_products import Products
 from ssmith.export.executorch_program import Lowered, lowered
@@ -58,10 +57,7 @@ def pt2e(bundle: Bundle, sequences: Sequence[Float32], metadata: str, kind: str)
 
         config = get_symmetric_quantization_config(is_per_channel=True, is_dynamic=kind == "dynamic")
         quantizer = XNNPACKQuantizer()
-        if kind == "static, products":
-            quantizer.set_module_type(Dense, config)
-        else:
-            quantizer.set_global(config)
+        quantizer.set_global(config)
         step = Step(Network(bundle, Products.of(bundle, FLOAT, frames=False), frames=False)).eval()
         fresh = [torch.zeros(1, *shape) for shape in bundle.states.values()]
         example = (torch.zeros(1, len(bundle.meta.inputs)), *fresh)
@@ -74,6 +70,11 @@ def pt2e(bundle: Bundle, sequences: Sequence[Float32], metadata: str, kind: str)
                     _, *states = prepared(torch.from_numpy(frame[None].copy()), *states)
                     seen += 1
             converted = convert_pt2e(prepared)
+            # The float32 weights that were folded into int8 stay behind, and would go into the file.
+            used = {node.target for node in converted.graph.nodes if node.op == "get_attr"}
+            for key in [key for key, _ in converted.named_buffers() if key not in used]:
+                owner, _, leaf = key.rpartition(".")
+                delattr(converted.get_submodule(owner), leaf)
             converted.eval = lambda: converted  # it is for inference already and refuses to be told so
     return lowered(converted, example, metadata)
 
@@ -86,7 +87,7 @@ def measure(
     ours = {FLOAT: FLOAT, "int8": "int8", "int8-dynamic": "int8-dynamic"}
     programs = {label: to_program(bundle, "step", precision) for label, precision in ours.items()}  # type: ignore[arg-type]
     metadata = _metadata_of(bundle)
-    for kind in ("dynamic", "static", "static, products"):
+    for kind in ("dynamic", "static"):
         programs[f"PT2E {kind}"] = pt2e(bundle, sequences, metadata, kind)
     with tempfile.TemporaryDirectory() as folder:
         rows, candidates = [], []
