@@ -16,7 +16,8 @@ from tests.ssmith.test_report_devices import several
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 QUIET = ["--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-sync",
-         "--disable-background-networking", "--disable-component-update", "--enable-logging=stderr"]  # fmt: skip
+         "--disable-background-networking", "--disable-component-update",
+         "--enable-logging=stderr"]  # fmt: skip
 PROBE = """<script>
 const asked = performance.getEntriesByType("resource").map(entry => entry.name);
 const page = document.documentElement;
