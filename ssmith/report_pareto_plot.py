@@ -59,6 +59,10 @@ def _figure(index: int, target: str, kind: CostKind, group: Sequence[ParetoPoint
             inside = SERIES[0] if point.on_front else "none"
             edge = SERIES[0] if point.on_front else SOFT
             axes.plot([x], [y], "o", mfc=inside, mec=edge, ms=5.5, zorder=2)
+        if metric == "accuracy" and (bottom := axes.get_ylim()[0]) < 100:
+            lowest = min(y for _, y in spots)
+            top = max(y for _, y in spots)
+            axes.set_ylim(max(bottom, lowest - 1 - (top - lowest)), min(100, top + 1 + (top - lowest) / 3))
         low, high = axes.get_xlim()
         ticks = _ticks(low, high)
         axes.set_xticks(ticks, [_tick(tick, kind) for tick in ticks])
@@ -86,10 +90,16 @@ def _inside(left: float, name: str) -> bool:
 
 
 def _ticks(low: float, high: float) -> list[float]:
-    """One, two and five times powers of ten between two costs, four at most."""
-    steps = (1, 2, 5)
-    found = [n * 10.0**power for power in range(-4, 13) for n in steps if low <= n * 10.0**power <= high]
+    """One, two and five times powers of ten between two costs, finer where those are few; four at most."""
+    for steps in ((1, 2, 5), range(1, 10), [n / 10 for n in range(10, 100)]):
+        found = _between(low, high, steps)
+        if len(found) > 1:
+            break
     return found[:: -(-len(found) // 4) or 1]
+
+
+def _between(low: float, high: float, steps: Sequence[float]) -> list[float]:
+    return [n * 10.0**power for power in range(-4, 13) for n in steps if low <= n * 10.0**power <= high]
 
 
 def _tick(value: float, kind: CostKind) -> str:

@@ -8,7 +8,7 @@ from pydantic import ValidationError
 from ssmith.measurement import Measurement
 from ssmith.report_cuts import BundleRow, CutRow
 from ssmith.report_pareto import ParetoPoint, mark_front, pareto
-from ssmith.report_pareto_plot import frontiers
+from ssmith.report_pareto_plot import _ticks, frontiers
 from ssmith.report_precisions import PrecisionCost
 
 COST = PrecisionCost(format="c99", precision="int8", file="m_int8.ssmc", file_bytes=1, metric=0.93)
@@ -97,3 +97,9 @@ def test_a_figure_names_the_front_in_words_and_never_counts_in_time():
     assert 'aria-label="Score against fuel of a step on wasm' in drawn.figure and "µs" not in drawn.figure
     assert frontiers(points[:1], "accuracy") == []
     assert frontiers(points, "accuracy") == [drawn]
+
+
+@given(st.floats(1e-3, 1e9), st.floats(1.2, 1e4))
+def test_an_axis_of_costs_always_has_two_to_four_ticks(low, ratio):
+    ticks = _ticks(low, low * ratio)
+    assert 2 <= len(ticks) <= 4 and all(low <= tick <= low * ratio for tick in ticks)
