@@ -54,7 +54,7 @@ class Estimate:
         inner, tools = self.emulator.probe(), find_tools()
         absent = inner.absent or inner.missing.get("native")
         if absent is None and "instructions" not in inner.measures:
-            absent = f"{self.emulator.name} counts no instructions here: that takes a QEMU with plugins and a C compiler"
+            absent = f"{self.emulator.name} cannot count here: it takes a QEMU with plugins and a C compiler"
         if tools is None:
             absent = HOW if absent is None else f"{HOW}; {absent}"
         if tools is None or absent is not None:
