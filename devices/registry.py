@@ -57,6 +57,8 @@ FAMILIES: dict[str, Family] = {
             "aarch64-neoverse-n1",
         ),
     ),
+    "ssh": Family("ssh", "a board with Linux: real latency", remote=True, form="USER@HOST"),
+    "adb": Family("adb", "an Android device: real latency", remote=True, form="SERIAL"),
     "mca": Family(
         "mca",
         "llvm-mca: cycles by a model of the core, from blocks counted under QEMU; no time",
