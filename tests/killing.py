@@ -30,6 +30,7 @@ SHORT = (
     "compare.full=false",
     "bench.steps=200",
     "bench.seconds=0.2",
+    'bench.targets=["host"]',
     'export.formats=["onnx", "c99"]',  # a program of ExecuTorch takes seconds to make
 )
 MOMENTS = {
