@@ -106,7 +106,7 @@ def bench(
         raise InputError(f"--backend {unknown[0]}: write {', '.join(KINDS)}")
     if rt_fallback and rt_priority is None:
         raise InputError("--rt-fallback is about --rt-priority; write that too")
-    given = {
+    given: dict[str, Any] = {
         "steps": steps,
         "time_limit_s": seconds,
         "repeats": repeats,
