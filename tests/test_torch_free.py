@@ -73,7 +73,7 @@ def test_export_writes_c_and_says_what_onnx_needs(tmp_path):
     done = run(CLI, "export", str(path), "--out", str(folder), "--json")
     assert done.returncode == 0, done.stderr
     notes = json.loads(done.stdout)["not written"]
-    assert "ssmith[export]" in notes[0] and "ssmith quantize" in notes[1]
+    assert "ssmith[export]" in notes[0] and "ssmith[executorch]" in notes[1] and "ssmith quantize" in notes[2]
     assert (folder / "net.c").exists() and not list(folder.glob("*.onnx"))
 
 

@@ -188,7 +188,7 @@ def test_mistakes(arguments, words, tmp_path):
 
 def test_mistakes_about_precisions(finished, tmp_path):
     bundle, out = str(finished / "digits.ssm"), ["--out", str(tmp_path / "artifacts")]
-    refused(ssmith("export", bundle, "--precision", "int4", *out), "write float32, int8, int8-all")
+    refused(ssmith("export", bundle, "--precision", "int4", *out), "write float32, float16, int8, int8-all")
     refused(ssmith("export", bundle, "--format", "tflite", *out), "write onnx, executorch or c99")
     refused(ssmith("export", bundle, "--format", "c99", "--precision", "mixed", *out), "mixed is written as")
     refused(ssmith("export", bundle, "--opset", "11", *out), "20, or 18")
