@@ -10,8 +10,10 @@ from ssmith.bundle import Bundle
 from ssmith.compiler import find_compiler
 from ssmith.errors import InputError, SsmithError
 from ssmith.export import c99
+from ssmith.export.manifest import write_manifest
 from ssmith.export.onnx import lower
 from ssmith.files import seal
+from ssmith.runtime.artifacts import verified
 from ssmith.runtime.parity import check_file
 from ssmith.runtime.session import Session
 from tests.bundles import kept_modes, random_bundle
@@ -154,14 +156,18 @@ def test_the_beginning_of_a_file_is_refused(path, tmp_path, share):
 
 
 @pytest.mark.parametrize("at", [0.2, 0.7])
-def test_one_changed_bit_is_refused(path, folder, tmp_path, at):
+def test_one_changed_bit_is_refused(path, bundle, folder, tmp_path, at):
     """C sources alone have no checksum; their folder's manifest has."""
-    if path.suffix == ".c":
-        pytest.skip("text that a person may edit")
     changed = copied(path, tmp_path)
+    if path.suffix == ".c":
+        (row,) = write_manifest(bundle, tmp_path, [changed]).files
     data = bytearray(changed.read_bytes())
     data[int(at * len(data))] ^= 4
     changed.write_bytes(data)
+    if path.suffix == ".c":
+        with pytest.raises(InputError, match=r"is not the file that manifest\.json describes"):
+            verified(tmp_path, row)
+        return
     with pytest.raises(InputError):
         Session.open(changed)
         # A bundle may be edited: it is then another model, and no artifact of the old one is taken for its.

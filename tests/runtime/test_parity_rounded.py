@@ -34,12 +34,17 @@ def failed(rows):
     return [(row.case, row.relative, row.tolerance) for row in rows if not row.passed]
 
 
-@pytest.mark.parametrize("form", ["step", "sequence"])
-@pytest.mark.parametrize("precision", PRECISIONS)
+@pytest.mark.parametrize(
+    ("precision", "form"),
+    [
+        (p, form)
+        for p in PRECISIONS
+        for form in ("step", "sequence")
+        if (p, form) != ("int8-dynamic", "sequence")
+    ],
+)
 def test_every_precision_passes_and_says_what_it_is(bundle, folder, precision, form):
     path = folder / f"net_{precision.replace('-', '_')}.{form}.onnx"
-    if not path.exists():
-        pytest.skip(f"{precision} has no {form} model")
     rows = check_file(bundle, path, Plan(drift=500, rounded_drift=400))
     assert not failed(rows)
     assert {row.precision for row in rows} == {precision}
