@@ -11,7 +11,7 @@ import pytest
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 
-# A GPU cannot be installed; data sets and an aarch64 system come over a network; one Python cannot be another.
+# A GPU cannot be installed; data sets and an aarch64 system come over a network; a Python is no other Python.
 EXPECTED_SKIPS = ("CUDA", "not fetched", "SSMITH_ROOT_TESTS", "Python 3.12", "executorch goes first")
 
 
