@@ -8,7 +8,7 @@ from pathlib import Path
 
 from ssmith.devices.bench import bench, present
 from ssmith.devices.fleet import Board
-from ssmith.devices.registry import is_remote
+from ssmith.devices.registry import find_target, is_remote
 from ssmith.devices.target import Plan, Target
 from ssmith.errors import SsmithError
 from ssmith.measurement import Measurement
@@ -44,7 +44,7 @@ def bench_everywhere(
     Raises:
         InputError: there is no such target.
     """
-    places = {name: board.opened() for name, board in boards.items()}
+    places = {name: find_target(board.target) for name, board in boards.items()}
     held = [name for name in present(artifacts) if backends is None or name in backends]
 
     def all_of(name: str) -> list[Measurement]:

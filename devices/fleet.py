@@ -4,7 +4,6 @@
 target = "ssh:pi@192.168.1.20"
 backends = ["native", "onnx"]      # optional: only these
 note = "Raspberry Pi 4, 1.8 GHz, fan"      # optional: shown in the report
-toolchain = "pi.cmake"      # optional: your own in place of zig; or cc_on_target = true
 """
 
 from __future__ import annotations
@@ -16,10 +15,7 @@ from typing import Annotated
 
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 
-from ssmith.devices.board import with_toolchain
 from ssmith.devices.registry import find_target
-from ssmith.devices.target import Target
-from ssmith.devices.toolchain import Toolchain
 from ssmith.errors import InputError, first_problem
 from ssmith.runtime.session import BackendName
 
@@ -34,19 +30,6 @@ class Board(BaseModel):
     target: str
     backends: Annotated[tuple[BackendName, ...], Field(min_length=1)] | None = None
     note: str = ""
-    toolchain: Path | None = None  # CMake's, for ssh: and adb: boards
-    cc_on_target: bool = False  # compile there
-
-    def opened(self) -> Target:
-        """The target, compiled for as the board says.
-
-        Raises:
-            InputError: there is no such target, or it has no toolchain to choose.
-        """
-        place = find_target(self.target)
-        if self.toolchain is None and not self.cc_on_target:
-            return place
-        return with_toolchain(place, Toolchain(self.toolchain, self.cc_on_target))
 
 
 _FLEET = TypeAdapter(dict[str, Board])
@@ -73,7 +56,7 @@ def read_fleet(path: Path) -> dict[str, Board]:
         raise InputError(f"{path} names no board; add a table such as [bench-pi] with a target")
     for name, board in boards.items():
         try:
-            board.opened()
+            find_target(board.target)
         except InputError as error:
             raise InputError(f"{path}: board {name!r}: {error}") from error
     return boards

@@ -31,8 +31,6 @@ def bench_on(
     fleet: Path,
     backends: Sequence[BackendName] | None = None,
     plan: Plan | None = None,
-    toolchain: Path | None = None,
-    cc_on_target: bool = False,
     out: Path | None = None,
     baseline: Path | None = None,
     fail_if: Sequence[str] = (),
@@ -47,8 +45,6 @@ def bench_on(
         fleet: the fleet file; only read if it is needed.
         backends: only these.
         plan: how long to measure.
-        toolchain: CMake's, for ssh: and adb: boards, in place of zig.
-        cc_on_target: compile on those boards.
         out: where rows of an artifact folder go; None only returns them.
         baseline: a report.json or measurements.json to compare with.
         fail_if: conditions on the comparison, see ``devices.gate``.
@@ -67,9 +63,6 @@ def bench_on(
     lone = (source / MANIFEST).is_file()
     own = ("host",) if lone else find_run(source).recipe.bench.targets
     boards = boards_of(targets or own, fleet)
-    if toolchain is not None or cc_on_target:
-        chosen = {"toolchain": toolchain, "cc_on_target": cc_on_target}
-        boards = {name: board.model_copy(update=chosen) for name, board in boards.items()}
 
     def on_row(row: Measurement) -> None:
         tell(f"  {row.target} {row.label}: {bench_text(row)}", quiet)

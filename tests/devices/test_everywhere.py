@@ -54,8 +54,6 @@ def test_a_name_is_a_target_a_board_or_the_fleet(fleet, tmp_path):
         ('[a]\ntarget = "hots"', "board 'a': there is no target"),
         ('[a]\ntarget = "host"\nbackend = []', "a.backend"),
         ("[a", "no valid TOML"),
-        ('[a]\ntarget = "host"\ncc_on_target = true', "takes no --toolchain or --cc-on-target"),
-        ('[a]\ntarget = "ssh:pi@x"\ntoolchain = "absent.cmake"', "no toolchain file absent.cmake"),
     ],
 )
 def test_a_wrong_fleet_file_is_refused(tmp_path, text, words):
@@ -75,7 +73,7 @@ def test_boards_are_told_apart_and_what_fails_is_a_row(artifacts, fleet, monkeyp
             raise SsmithError("nobody answers")
 
     made = iter([Broken(), Absent(), Host()])
-    monkeypatch.setattr("ssmith.devices.fleet.find_target", lambda name: next(made))
+    monkeypatch.setattr("ssmith.devices.everywhere.find_target", lambda name: next(made))
     board = Board(target="host", backends=("reference",), note="mine")
     seen = []
     rows = bench_everywhere(
@@ -102,7 +100,7 @@ def test_remote_boards_work_at_once(artifacts, monkeypatch):
             return super().run(job, plan)
 
     monkeypatch.setitem(registry.FAMILIES, "host", registry.Family("host", "far away", remote=True))
-    monkeypatch.setattr("ssmith.devices.fleet.find_target", lambda name: Waiting())
+    monkeypatch.setattr("ssmith.devices.everywhere.find_target", lambda name: Waiting())
     board = Board(target="host", backends=("reference",))
     rows = bench_everywhere(artifacts, {"one": board, "two": board}, plan=SHORT)
     assert [(row.target, row.error) for row in rows] == [("one", None), ("two", None)]
