@@ -18,7 +18,7 @@ STAMP  := $(VENV)/.ready-$(shell printf %s '$(TORCH)' | cksum | cut -d" " -f1)
 # This machine's C and the report's browser; then other processors' compilers and emulators (tests/native).
 PACKAGES := gcc g++ libc6-dev make python3-venv chromium clang cmake ninja-build \
 	gcc-arm-none-eabi libnewlib-arm-none-eabi qemu-system-arm qemu-user \
-	gcc-aarch64-linux-gnu libc6-dev-arm64-cross gcc-riscv64-linux-gnu libc6-dev-riscv64-cross llvm
+	gcc-aarch64-linux-gnu libc6-dev-arm64-cross gcc-riscv64-linux-gnu libc6-dev-riscv64-cross openssh-server adb llvm
 
 .PHONY: demo test check bench deps clean
 .DELETE_ON_ERROR:

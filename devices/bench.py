@@ -237,7 +237,7 @@ def _without_time(target: str, probe: Probe, job: Job, raw: RawRun, golden: Gold
         code_bytes=raw.code_bytes,
         stack_bytes=raw.stack_bytes,
         notes=[*job.notes, *raw.notes],
-        fingerprint=probe.fingerprint | job.fingerprint,
+        fingerprint=probe.fingerprint | job.fingerprint | raw.fingerprint,
         **numbers,
     )
 

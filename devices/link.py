@@ -90,8 +90,8 @@ def call(command: Sequence[str | Path], *, timeout_s: float, place: str, stdin: 
                 check=False,
             )
         except FileNotFoundError as error:
-            raise LinkError(
-                f"the program {command[0]} is not installed; {place} is reached with it"
+            raise MissingProgram(
+                f"the program {command[0]} is not there; {place} is reached with it"
             ) from error
         except subprocess.TimeoutExpired as error:
             raise LinkError(f"{place} gave no answer within {timeout_s:.0f} s") from error

@@ -58,6 +58,12 @@ FAMILIES: dict[str, Family] = {
         ),
     ),
     "ssh": Family("ssh", "a board with Linux: real latency", remote=True, form="USER@HOST"),
+    "serial": Family(
+        "serial",
+        "a microcontroller that runs the bench firmware: real latency",
+        remote=True,
+        form="/dev/ttyACM0",
+    ),
     "adb": Family("adb", "an Android device: real latency", remote=True, form="SERIAL"),
     "mca": Family(
         "mca",
