@@ -44,7 +44,7 @@ def bench_everywhere(
     Raises:
         InputError: there is no such target.
     """
-    places = {name: find_target(board.target) for name, board in boards.items()}
+    places = {name: board.opened(find_target(board.target)) for name, board in boards.items()}
     held = [name for name in present(artifacts) if backends is None or name in backends]
 
     def all_of(name: str) -> list[Measurement]:

@@ -4,6 +4,8 @@
 target = "ssh:pi@192.168.1.20"
 backends = ["native", "onnx"]      # optional: only these
 note = "Raspberry Pi 4, 1.8 GHz, fan"      # optional: shown in the report
+toolchain = "pi.cmake"             # optional: a CMake toolchain file, from the folder of this file
+                                   # or cc_on_target = true: compile on the board
 """
 
 from __future__ import annotations
@@ -15,7 +17,10 @@ from typing import Annotated
 
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 
+from ssmith.devices.board import with_toolchain
 from ssmith.devices.registry import find_target
+from ssmith.devices.target import Target
+from ssmith.devices.toolchain import Toolchain
 from ssmith.errors import InputError, first_problem
 from ssmith.runtime.session import BackendName
 
@@ -30,6 +35,18 @@ class Board(BaseModel):
     target: str
     backends: Annotated[tuple[BackendName, ...], Field(min_length=1)] | None = None
     note: str = ""
+    toolchain: Path | None = None
+    cc_on_target: bool = False
+
+    def opened(self, place: Target) -> Target:
+        """The board's target with its toolchain, where it has one.
+
+        Raises:
+            InputError: both ways to compile, no such file, or a target that is not compiled for so.
+        """
+        if self.toolchain is None and not self.cc_on_target:
+            return place
+        return with_toolchain(place, Toolchain(self.toolchain, self.cc_on_target))
 
 
 _FLEET = TypeAdapter(dict[str, Board])
@@ -56,7 +73,9 @@ def read_fleet(path: Path) -> dict[str, Board]:
         raise InputError(f"{path} names no board; add a table such as [bench-pi] with a target")
     for name, board in boards.items():
         try:
-            find_target(board.target)
+            if board.toolchain is not None:
+                boards[name] = board.model_copy(update={"toolchain": path.parent / board.toolchain})
+            boards[name].opened(find_target(board.target))
         except InputError as error:
             raise InputError(f"{path}: board {name!r}: {error}") from error
     return boards

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -31,6 +32,8 @@ def bench_on(
     fleet: Path,
     backends: Sequence[BackendName] | None = None,
     plan: Plan | None = None,
+    toolchain: Path | None = None,
+    cc_on_target: bool = False,
     out: Path | None = None,
     baseline: Path | None = None,
     fail_if: Sequence[str] = (),
@@ -45,6 +48,8 @@ def bench_on(
         fleet: the fleet file; only read if it is needed.
         backends: only these.
         plan: how long to measure.
+        toolchain: a CMake toolchain file to compile with for boards.
+        cc_on_target: compile on the boards.
         out: where rows of an artifact folder go; None only returns them.
         baseline: a report.json or measurements.json to compare with.
         fail_if: conditions on the comparison, see ``devices.gate``.
@@ -63,6 +68,9 @@ def bench_on(
     lone = (source / MANIFEST).is_file()
     own = ("host",) if lone else find_run(source).recipe.bench.targets
     boards = boards_of(targets or own, fleet)
+    if toolchain is not None or cc_on_target:
+        own_way = {"toolchain": toolchain, "cc_on_target": cc_on_target}
+        boards = {name: board.model_copy(update=own_way) for name, board in boards.items()}
 
     def on_row(row: Measurement) -> None:
         tell(f"  {row.target} {row.label}: {bench_text(row)}", quiet)
@@ -97,7 +105,12 @@ def with_command(
 ) -> Measurement:
     """The row with the command that gives it again; ``fleet`` is only named for a board of that file."""
     file = fleet if board.target != row.target else None
-    return row.model_copy(update={"command": command_of(source, row, plan, fleet=file)})
+    command = command_of(source, row, plan, fleet=file)
+    if board.target == row.target and board.toolchain is not None:
+        command += f" --toolchain {shlex.quote(str(board.toolchain))}"
+    if board.target == row.target and board.cc_on_target:
+        command += " --cc-on-target"
+    return row.model_copy(update={"command": command})
 
 
 def read_baseline(path: Path) -> list[Measurement]:

@@ -73,6 +73,15 @@ def bench(
         str | None,
         typer.Option(metavar="SIZES", help="Audio blocks to time, 32,64,128; none for no table."),
     ] = None,
+    toolchain: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE.cmake", help="CMake toolchain file that compiles for an ssh: or adb: board."
+        ),
+    ] = None,
+    cc_on_target: Annotated[
+        bool, typer.Option("--cc-on-target", help="Compile on the ssh: or adb: board with its own cc.")
+    ] = False,
     as_json: JsonOption = False,
 ) -> None:
     """Measure on the recipe's targets, or on those named: artifacts → measurements.json."""
@@ -93,6 +102,8 @@ def bench(
         "--rt-fallback": rt_fallback or None,
         "--cpu": cpu,
         "--blocks": blocks,
+        "--toolchain": toolchain,
+        "--cc-on-target": cc_on_target or None,
     }
     lone = (source / MANIFEST).is_file()
     if not lone and all(value is None for value in options.values()):
@@ -123,6 +134,8 @@ def bench(
         fleet=fleet,
         plan=Plan(**{name: value for name, value in given.items() if value is not None}),
         backends=cast("list[BackendName] | None", backend),
+        toolchain=toolchain,
+        cc_on_target=cc_on_target,
         out=out,
         baseline=baseline,
         fail_if=fail_if or (),

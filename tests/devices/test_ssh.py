@@ -11,16 +11,19 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from ssmith.benching import bench_on
 from ssmith.compiler import find_compiler
 from ssmith.devices import fetched, ssh
 from ssmith.devices.board import with_toolchain
 from ssmith.devices.everywhere import bench_everywhere
 from ssmith.devices.fleet import Board as Fleet
+from ssmith.devices.fleet import read_fleet
 from ssmith.devices.host import Host
 from ssmith.devices.link import LinkError
 from ssmith.devices.target import Plan
 from ssmith.devices.toolchain import Toolchain, with_zig
 from ssmith.errors import InputError, SsmithError
+from ssmith.measurement import read_measurements
 from tests.devices import sshd
 
 pytestmark = pytest.mark.skipif(
@@ -118,6 +121,36 @@ def test_the_users_toolchain_compiles_what_ships(board, plain, tmp_path, monkeyp
         assert row.error is None and row.golden.passed
         assert "-fno-tree-vectorize" in row.fingerprint["compiler_flags"]
         assert row.fingerprint["toolchain_file"] == "own.cmake" and "gcc" in row.fingerprint["compiler"]
+
+
+def test_a_row_tells_the_compiler_and_the_command_that_gives_it_again(board, plain, tmp_path):
+    out = tmp_path / "rows.json"
+    bench_on(
+        plain,
+        [board.name],
+        fleet=tmp_path / "none",
+        backends=["native"],
+        plan=BRIEF,
+        cc_on_target=True,
+        out=out,
+    )
+    (row,) = read_measurements(out)
+    assert row.error is None and row.command.endswith(" --cc-on-target") and board.name in row.command
+    assert row.fingerprint["compiler_flags"].startswith("cc -std=c99 -O3")
+
+
+def test_a_fleet_names_the_toolchain_of_a_board(tmp_path):
+    (tmp_path / "own.cmake").touch()
+    fleet = tmp_path / "devices.toml"
+    fleet.write_text('[pi]\ntarget = "ssh:pi@pi"\ntoolchain = "own.cmake"\n')
+    assert read_fleet(fleet)["pi"].toolchain == tmp_path / "own.cmake"
+    for wrong, message in (
+        ('target = "host"\ncc_on_target = true', "host takes no --toolchain"),
+        ('target = "ssh:pi@pi"\ntoolchain = "none.cmake"', "no toolchain file"),
+    ):
+        fleet.write_text(f"[pi]\n{wrong}\n")
+        with pytest.raises(InputError, match=message):
+            read_fleet(fleet)
 
 
 @pytest.mark.slow
