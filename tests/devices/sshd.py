@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shutil
 import signal
@@ -46,7 +47,8 @@ class Server:
     def cut(self) -> None:
         """Drop every connection, as an unplugged cable does."""
         for pid in self.sessions():
-            os.kill(pid, signal.SIGKILL)
+            with contextlib.suppress(ProcessLookupError):  # it has just ended
+                os.kill(pid, signal.SIGKILL)
 
     def stop(self) -> None:
         self.cut()
@@ -87,11 +89,16 @@ def start(folder: Path, *, environment: Mapping[str, str] | None = None, command
     (folder / "sshd_config").write_text("\n".join(lines) + "\n")
     process = subprocess.Popen([SSHD, "-D", "-f", folder / "sshd_config", "-E", folder / "log"])
     _write_client(folder, port)
-    for _ in range(200):
+    return answering(Server(folder, port, process))
+
+
+def answering(server: Server) -> Server:
+    """The server as soon as it takes connections."""
+    for _ in range(400):
         with socket.socket() as probe:
-            if probe.connect_ex(("127.0.0.1", port)) == 0:
-                return Server(folder, port, process)
-        assert process.poll() is None, (folder / "log").read_text()
+            if probe.connect_ex(("127.0.0.1", server.port)) == 0:
+                return server
+        assert server.process.poll() is None, (server.folder / "log").read_text()
         time.sleep(0.05)
     raise AssertionError("sshd did not start")
 

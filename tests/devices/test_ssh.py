@@ -175,7 +175,7 @@ def test_a_connection_that_drops_is_a_row(board, server, plain, monkeypatch):
     thread.start()
     try:
         slow = replace(BRIEF, steps=1_000_000, time_limit_s=1.0)
-        (row,) = rows(board, plain, monkeypatch, beside=True, plan=slow, **NATIVE)
+        (row,) = rows(board, plain, monkeypatch, plan=slow, **NATIVE)
         (again,) = rows(board, plain, monkeypatch, **NATIVE)
     finally:
         cut.set()
@@ -193,7 +193,12 @@ def test_a_full_disk_is_a_row(start, plain, monkeypatch, blocks, message):
     shell = f'sh -c \'trap "" XFSZ; ulimit -f {blocks}; exec sh -c "$SSH_ORIGINAL_COMMAND"\''
     limited = start(command=shell)
     (row,) = rows(
-        reached(limited, monkeypatch), plain, monkeypatch, plan=replace(BRIEF, steps=60_000), **NATIVE
+        reached(limited, monkeypatch),
+        plain,
+        monkeypatch,
+        beside=blocks == 8,
+        plan=replace(BRIEF, steps=60_000),
+        **NATIVE,
     )
     assert message in row.error and row.timing is None
     assert not [*(limited.folder / "board").iterdir()]
@@ -234,7 +239,7 @@ def test_a_program_that_hangs_is_killed_on_the_board(start, plain, monkeypatch):
     process = subprocess.Popen([sshd.SSHD, "-D", "-f", config, "-E", server.folder / "log"])
     again = replace(server, process=process)
     try:
-        time.sleep(0.5)
+        sshd.answering(again)
         place = reached(again, monkeypatch, grace_s=1.0)
         found = rows(place, plain, monkeypatch, **NATIVE)
         assert found and all("did not end within" in row.error for row in found)
