@@ -7,11 +7,11 @@ from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
 
+from ssmith.devices.counted import source_of
 from ssmith.devices.processes import ToolError, run_tool
 from ssmith.devices.processors import ZIG
-from ssmith.devices.target import Job, held
-from ssmith.errors import InputError, SsmithError
-from ssmith.runtime.artifacts import Artifact, Manifest, read_manifest, verified
+from ssmith.devices.target import Job
+from ssmith.errors import SsmithError
 
 FIRMWARE = Path(__file__).parent / "firmware"
 # Without -fhosted these processors get -ffreestanding, which makes a call of every memcpy of four bytes.
@@ -47,7 +47,7 @@ def build(artifacts: Path, precision: str, folder: Path, core: Core) -> Job:
         InputError: the folder holds no generated C in this precision.
         SsmithError: zig refused it.
     """
-    manifest, file, source = _source(artifacts, precision)
+    manifest, file, source = source_of(artifacts, precision)
     name = source.stem
     headers = (f"-I{FIRMWARE / 'freestanding'}", f"-I{source.parent}")
     compiler: list[str | Path] = [*ZIG, *core.flags, *FLAGS, *headers]
@@ -75,11 +75,3 @@ def build(artifacts: Path, precision: str, folder: Path, core: Core) -> Job:
             "compiler_flags": " ".join((*core.flags, *FLAGS)),
         },
     )
-
-
-def _source(artifacts: Path, precision: str) -> tuple[Manifest, Artifact, Path]:
-    manifest = read_manifest(artifacts)
-    file = held(manifest, "native", precision)
-    if file is None or file.kind != "c-source":
-        raise InputError(f"{artifacts} holds no generated C in {precision}; export it with the c99 format")
-    return manifest, file, verified(artifacts, file)

@@ -19,7 +19,7 @@ from ssmith.measurement import Measurement, Measurements, read_measurements, wri
 from ssmith.run import find_run, locked
 from ssmith.runtime.artifacts import MANIFEST
 from ssmith.runtime.session import BackendName
-from ssmith.stages import bench_text, tell
+from ssmith.stages import tell
 
 Facts = dict[str, Any]
 FILE = "measurements.json"
@@ -73,7 +73,7 @@ def bench_on(
         boards = {name: board.model_copy(update=own_way) for name, board in boards.items()}
 
     def on_row(row: Measurement) -> None:
-        tell(f"  {row.target} {row.label}: {bench_text(row)}", quiet)
+        tell(f"  {row.target} {row.label}: {row.told}", quiet)
 
     def measured(artifacts: Path) -> list[Measurement]:
         found = bench_everywhere(artifacts, boards, backends=backends, plan=plan, on_row=on_row)
@@ -96,7 +96,7 @@ def bench_on(
                 [row for row in read_measurements(path) if row.target not in boards] if path.exists() else []
             )
             write_measurements(path, [*kept, *rows])
-    facts = {f"{row.target} {row.label}": bench_text(row) for row in rows}
+    facts = {f"{row.target} {row.label}": row.told for row in rows}
     return facts | _gate(before, rows, conditions)
 
 

@@ -150,7 +150,7 @@ class Measurement(BaseModel):
     python_step_p50_us: float | None = None  # the same step called as Session.step from Python
     instructions_per_step: float | None = None
     count_unit: Literal["instructions", "fuel"] = "instructions"  # fuel: WebAssembly operators
-    cycles_estimated: float | None = None  # of kind static_estimate: a model of the core, nothing ran
+    cycles_estimated: float | None = None  # of kind static_estimate: by a model of the core, not measured
     repeats: int = Field(default=1, ge=1)  # processes whose steps ``timing`` holds together
     intervals: dict[str, tuple[float, float]] = {}  # 95 % over repeats, by the name of a time in ``timing``
     noisy: bool | None = None  # notes say why; None: not repeated, and nothing speaks against the one run
@@ -174,6 +174,22 @@ class Measurement(BaseModel):
         plain = self.precision in ("float32", "float64")
         name = self.backend if plain else f"{self.backend} {self.precision}"
         return name if self.order is None else f"{name} order {self.order}"
+
+    @property
+    def told(self) -> str:
+        """What a row says in a few words; a p99 only where there were samples enough for one."""
+        if self.error is not None:
+            return self.error
+        if self.golden is not None and not self.golden.passed:
+            return f"computes something else: {self.golden.max_abs:.3g} off the {self.golden.against}"
+        if self.timing is not None:
+            tail = "" if self.timing.p99_us is None else f", p99 {self.timing.p99_us:.3g} µs"
+            return f"p50 {self.timing.p50_us:.3g} µs{tail} a step"
+        if self.instructions_per_step is not None:
+            return f"{self.instructions_per_step:,.0f} {self.count_unit} a step"
+        if self.cycles_estimated is not None:
+            return f"about {self.cycles_estimated:,.0f} cycles a step by a model of the core, not measured"
+        return "computes the same"
 
     @model_validator(mode="after")
     def _kind_is_honest(self) -> Measurement:

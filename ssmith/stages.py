@@ -212,14 +212,14 @@ def bench(run: Run, quiet: bool) -> tuple[list[Path], Facts]:
             tell(f"  {name}: {why}", quiet)
 
     def on_row(row: Measurement) -> None:
-        tell(f"  {row.target} {row.label}: {bench_text(row)}", quiet)
+        tell(f"  {row.target} {row.label}: {row.told}", quiet)
 
     found = bench_everywhere(run.artifacts, boards, backends=settings.backends, plan=plan, on_row=on_row)
     commands = [command_of(run.folder, row, plan) for row in found]
     found = [row.model_copy(update={"command": c}) for row, c in zip(found, commands, strict=True)]
     path = run.folder / "measurements.json"
     write_measurements(path, found)
-    return [path], {f"{m.target} {m.label}": bench_text(m) for m in found}
+    return [path], {f"{m.target} {m.label}": m.told for m in found}
 
 
 def report(run: Run, quiet: bool) -> tuple[list[Path], Facts]:
@@ -338,22 +338,6 @@ def golden_inputs(recipe: Recipe, splits: Splits) -> list[GoldenInput]:
         noise = rng.standard_normal((steps, len(splits.inputs))).astype(np.float32)
         noise = noise * splits.input_std + splits.input_mean
     return [*cases, GoldenInput("noise", noise)]
-
-
-def bench_text(row: Measurement) -> str:
-    """What a row says in a few words; a p99 only where there were samples enough for one."""
-    if row.error is not None:
-        return row.error
-    if row.golden is not None and not row.golden.passed:
-        return f"computes something else: {row.golden.max_abs:.3g} off the {row.golden.against}"
-    if row.timing is not None:
-        tail = "" if row.timing.p99_us is None else f", p99 {row.timing.p99_us:.3g} µs"
-        return f"p50 {row.timing.p50_us:.3g} µs{tail} a step"
-    if row.instructions_per_step is not None:
-        return f"{row.instructions_per_step:,.0f} {row.count_unit} a step"
-    if row.cycles_estimated is not None:
-        return f"about {row.cycles_estimated:,.0f} cycles a step by a model of the core, not measured"
-    return "computes the same"
 
 
 def _splits(recipe: Recipe) -> Splits:

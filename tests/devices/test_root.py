@@ -87,7 +87,7 @@ def test_no_package_tools_and_no_network(tmp_path, monkeypatch):
     with pytest.raises(SsmithError, match=r"names no release|gave no arm64 packages"):
         fake_tools(tools, monkeypatch, "exit 100")
         root.make_root(suite="no-such-release")
-    fake_tools(tools, monkeypatch, 'echo "Could not resolve deb.debian.org" >&2; exit 100')
+    fake_tools(tools, monkeypatch, 'echo "Could not resolve mirror.example" >&2; exit 100')
     with pytest.raises(SsmithError, match=r"(?s)gave no arm64 packages: .*Could not resolve"):
         root.make_root()
     assert list((cache / "ssmith" / "roots").iterdir()) == []

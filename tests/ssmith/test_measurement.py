@@ -4,7 +4,7 @@ from pydantic import ValidationError
 
 from ssmith.devices.timing import summarise
 from ssmith.errors import InputError
-from ssmith.measurement import Measurement, Timing, read_measurements, write_measurements
+from ssmith.measurement import Golden, Measurement, Timing, read_measurements, write_measurements
 
 TIMING = summarise(np.arange(1_000, 3_000), overhead_ns=0)
 BASE = {"target": "qemu", "backend": "native", "precision": "float32"}
@@ -59,3 +59,19 @@ def test_what_is_written_is_read_back(tmp_path):
     row = Measurement(**BASE | {"target": "host"}, metric_kind="latency", timing=TIMING)
     write_measurements(tmp_path / "m.json", [row])
     assert read_measurements(tmp_path / "m.json") == [row]
+
+
+def test_a_row_is_told_by_what_it_knows():
+    row = {"target": "wasm", "backend": "native", "precision": "int8", "emulated": True}
+    counted = Measurement(
+        **row, metric_kind="instructions", instructions_per_step=32_804.0, count_unit="fuel"
+    )
+    assert counted.told == "32,804 fuel a step"
+    assert Measurement(**row, metric_kind="static_estimate", cycles_estimated=9.0).told.endswith(
+        "not measured"
+    )
+    assert Measurement(**row, metric_kind="correctness", error="no zig").told == "no zig"
+    wrong = Golden(frames=4, max_abs=0.5, tolerance=0.0, against="integer reference", passed=False)
+    assert Measurement(**row, metric_kind="correctness", golden=wrong).told.startswith(
+        "computes something else: 0.5"
+    )
