@@ -12,6 +12,7 @@
 - Version 4 is any of them with what needs a calibration: ``plan``, the precision of each product, or
   ``rounding``, the scales that training has got used to, with tensors ``scales.KEY``. A bundle is
   written in the oldest version that holds all it has.
+- Version 5 is any of them with an SSM of independent ``channels`` (``ssmith.ops.SSM``).
 - The same model gives the same bytes. No pickle, no time stamps.
 - MUST refuse: unknown version, missing or unused tensor, wrong shape or type, NaN, |λ| ≥ 1, of the
   model and of every variant alike.
@@ -33,12 +34,22 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from ssmith.errors import InputError, first_problem
 from ssmith.files import write_atomic
 from ssmith.golden import GoldenCase
-from ssmith.ops import SSM, Float32, Op, check_ops, ssm_system, state_shapes, tensor_names
+from ssmith.ops import (
+    SSM,
+    Float32,
+    Op,
+    check_ops,
+    packed,
+    ssm_system,
+    state_shapes,
+    tensor_names,
+    unpacked,
+)
 from ssmith.quant import PREFIX, SCALES, Calibration, Plan, Rounding, check_integers, integer_names
 from ssmith.system import System
 from ssmith.variants import pack, unpack
 
-VERSIONS = (1, 2, 3, 4)
+VERSIONS = (1, 2, 3, 4, 5)
 GOLDEN_PARTS = ("input", "output", "streamed")
 MAX_NAME = 40
 MAX_VARIANTS = 64
@@ -238,9 +249,10 @@ class Bundle:
         from safetensors.numpy import save
 
         document = _document(self.meta)
-        tensors = dict(self.tensors)
+        tensors = packed(self.meta.ops, self.tensors)
         if self.variants:
-            tensors, renamed = pack(tensors, {f"order{v.order}": v.tensors for v in self.variants})
+            others = {f"order{v.order}": packed(v.meta.ops, v.tensors) for v in self.variants}
+            tensors, renamed = pack(tensors, others)
             document["version"] = 2
             document["variants"] = [
                 _document(variant.meta, OWN_FIELDS) | {"tensors": names}
@@ -251,6 +263,8 @@ class Bundle:
             document["version"] = 3
         if any(meta.rounding or meta.plan is not None for meta in metas):
             document["version"] = 4
+        if any(_has_channels(meta) for meta in metas):
+            document["version"] = 5
         return save(tensors, {"ssmith": json.dumps(document, sort_keys=True, allow_nan=False)})
 
     @property
@@ -299,7 +313,7 @@ class Bundle:
             ) from error
         version = raw.get("version") if isinstance(raw, dict) else None
         if version not in VERSIONS:
-            raise InputError(f"it has format version {version!r}; this release reads versions 1 to 4")
+            raise InputError(f"it has format version {version!r}; this release reads versions 1 to 5")
         several: tuple[VariantMeta, ...] = ()
         try:
             if version == 2 or (version > 2 and "variants" in raw):
@@ -312,7 +326,11 @@ class Bundle:
         for field_name, since in (("calibration", 3), ("plan", 4), ("rounding", 4)):
             if version < since and any(getattr(model, field_name) is not None for model in models):
                 raise InputError(f"it has a {field_name}, which format version {version} does not know")
-        return _assembled(meta, several, tensors) if several else cls(meta, tensors)
+        if version < 5 and any(_has_channels(model) for model in models):
+            raise InputError(f"it has an SSM with channels, which format version {version} does not know")
+        if several:
+            return _assembled(meta, several, tensors)
+        return cls(meta, unpacked(meta.ops, tensors))
 
 
 def _document(meta: BundleMeta, include: set[str] | None = None) -> dict[str, Any]:
@@ -321,7 +339,14 @@ def _document(meta: BundleMeta, include: set[str] | None = None) -> dict[str, An
     for key in INTEGER_FIELDS:
         if getattr(meta, key) is None:
             document.pop(key)
+    for op in document["ops"]:
+        if op.get("channels", op) is None:
+            op.pop("channels")
     return document
+
+
+def _has_channels(meta: BundleMeta | VariantMeta) -> bool:
+    return any(isinstance(op, SSM) and op.channels is not None for op in meta.ops)
 
 
 def variant_name(name: str, order: int) -> str:
@@ -350,11 +375,11 @@ def _assembled(meta: BundleMeta, several: tuple[VariantMeta, ...], tensors: Mapp
     frozen = {name: _frozen(name, array) for name, array in tensors.items()}  # once, then shared
     wanted = [(_named(variant), variant.tensors) for variant in several]
     main, parts = unpack(frozen, _named(meta), wanted)
-    model = Bundle(meta, main)
+    model = Bundle(meta, unpacked(meta.ops, main))
     variants = []
     for own, part in zip(several, parts, strict=True):
         fields = {key: getattr(own, key) for key in OWN_FIELDS}
-        variant = Bundle(meta.model_copy(update=fields), part)
+        variant = Bundle(meta.model_copy(update=fields), unpacked(own.ops, part))
         name = variant_name(meta.name, variant.order)
         variants.append(replace(variant, meta=variant.meta.model_copy(update={"name": name})))
     return replace(model, variants=tuple(sorted(variants, key=lambda v: v.order, reverse=True)))

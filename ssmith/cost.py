@@ -8,7 +8,8 @@ A layer of N complex modes with U inputs, Y outputs and possibly a feedthrough D
     \mathrm{MACs} = 2N(2 + U + Y) + [D]\,Y, \qquad
     \mathrm{bytes} = 4 \cdot \mathrm{parameters}
 
-per model or, for the multiply-accumulates, per frame. All else in a model is its fixed part.
+per model or, for the multiply-accumulates, per frame. With independent channels each mode has one input
+and one output, so U = Y = 1 but in [D] Y. All else in a model is its fixed part.
 """
 
 from __future__ import annotations
@@ -26,6 +27,7 @@ from ssmith.ops import (
     Pool,
     Tensors,
     output_width,
+    packed,
     tensor_names,
 )
 from ssmith.recipe import CostKind
@@ -34,7 +36,7 @@ Cost = Callable[[int], float]
 BYTES = 4  # of a float32 number
 
 
-def ssm_cost(kind: CostKind, inputs: int, outputs: int, has_D: bool) -> Cost:
+def ssm_cost(kind: CostKind, inputs: int, outputs: int, has_D: bool, channels: bool = False) -> Cost:
     """N → what a layer of N modes costs (see the top of this file); increasing in N.
 
     Args:
@@ -42,8 +44,11 @@ def ssm_cost(kind: CostKind, inputs: int, outputs: int, has_D: bool) -> Cost:
         inputs: U.
         outputs: Y.
         has_D: whether the layer has a feedthrough, one number an output.
+        channels: whether each mode belongs to one channel.
     """
     feedthrough = outputs if has_D else 0
+    if channels:
+        inputs = outputs = 1
 
     def cost(order: int) -> float:
         if kind == "states":
@@ -68,13 +73,15 @@ def model_cost(kind: CostKind, ops: Iterable[Op], tensors: Tensors) -> float:
         ops: the op list.
         tensors: what it reads.
     """
+    ops = tuple(ops)
+    stored = packed(ops, tensors)
     width, macs, states, named = 0, 0, 0, set[str]()
     for op in ops:
         named.update(tensor_names(op))
         states += tensors[op.lam].shape[1] if isinstance(op, SSM) else 0
         macs += _macs(op, width, tensors)
         width = output_width(op, width, tensors)
-    numbers = sum(tensors[name].size for name in named)
+    numbers = sum(stored[name].size for name in named)
     whole = {"states": states, "parameters": numbers, "bytes": BYTES * numbers, "macs": macs}
     return float(whole[kind])
 
@@ -110,7 +117,7 @@ class ModelCost:
 
 def _layer_cost(kind: CostKind, op: SSM, tensors: Tensors) -> Cost:
     outputs, inputs = tensors[op.C].shape[0], tensors[op.B].shape[1]
-    return ssm_cost(kind, int(inputs), int(outputs), op.D is not None)
+    return ssm_cost(kind, int(inputs), int(outputs), op.D is not None, op.channels is not None)
 
 
 def _macs(op: Op, width: int, tensors: Tensors) -> int:

@@ -14,10 +14,11 @@ from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 from ssmith.errors import InputError
-from ssmith.system import System
+from ssmith.system import System, channel_mask
 
 Float32 = NDArray[np.float32]
 Tensors = Mapping[str, Float32]
+MOST_WITH_ZEROS = 1 << 25  # modes times channels: a small file may not make us allocate more
 
 
 class _Op(BaseModel):
@@ -58,7 +59,12 @@ class LayerNorm(_Op):
 
 
 class SSM(_Op):
-    """x ← λ x + B v, y = C x + D ∘ v; λ (2, N), B (2N, U), C (Y, 2N), D (Y) or None; state (2N)."""
+    """x ← λ x + B v, y = C x + D ∘ v; λ (2, N), B (2N, U), C (Y, 2N), D (Y) or None; state (2N).
+
+    With ``channels``, the number of modes of each of the H channels, modes stand channel after channel and
+    hear and reach their own channel only (S4D): B (2N, H) and C (H, 2N) are zero elsewhere. In memory they
+    are stored whole, in a file without those zeros, as (2N, 1) and (1, 2N): ``packed``.
+    """
 
     op: Literal["ssm"] = "ssm"
     lam: str
@@ -66,6 +72,17 @@ class SSM(_Op):
     C: str
     D: str | None = None
     state: str
+    channels: tuple[Annotated[int, Field(ge=0, le=8192)], ...] | None = Field(default=None, max_length=4096)
+
+    @field_validator("channels")
+    @classmethod
+    def _fits_in_memory(cls, channels: tuple[int, ...] | None) -> tuple[int, ...] | None:
+        if channels is not None and sum(channels) * len(channels) > MOST_WITH_ZEROS:
+            raise ValueError(
+                f"{sum(channels)} modes of {len(channels)} channels; with its zeros B may have"
+                f" {2 * MOST_WITH_ZEROS} numbers, which is less"
+            )
+        return channels
 
 
 class Gelu(_Op):
@@ -155,7 +172,7 @@ def ssm_system(op: SSM, tensors: Tensors, dt_s: float | None = None) -> System:
     n = lam.shape[1]
     d = None if op.D is None else tensors[op.D]
     complex_c = c[:, :n] - 1j * c[:, n:]  # planar C is [Re C, -Im C]
-    return System(lam[0] + 1j * lam[1], b[:n] + 1j * b[n:], complex_c, d, dt_s)
+    return System(lam[0] + 1j * lam[1], b[:n] + 1j * b[n:], complex_c, d, dt_s, op.channels)
 
 
 def ssm_tensors(op: SSM, system: System) -> dict[str, Float32]:
@@ -166,6 +183,31 @@ def ssm_tensors(op: SSM, system: System) -> dict[str, Float32]:
         op.C: np.concatenate([system.C.real, -system.C.imag], axis=1),
     }
     return {name: array.astype(np.float32) for name, array in planar.items()}
+
+
+def packed(ops: Iterable[Op], tensors: Tensors) -> dict[str, Float32]:
+    """The tensors as a file holds them: B and C of layers with channels without their zeros."""
+    stored = dict(tensors)
+    for op in ops:
+        if isinstance(op, SSM) and op.channels is not None:
+            inside = np.tile(channel_mask(op.channels), (2, 1))
+            stored[op.B] = tensors[op.B][inside][:, None]
+            stored[op.C] = tensors[op.C].T[inside][None]
+    return stored
+
+
+def unpacked(ops: Iterable[Op], stored: Tensors) -> dict[str, Float32]:
+    """What ``packed`` was made of; shapes that do not fit stay for ``check_ops`` to refuse."""
+    tensors = dict(stored)
+    for op in ops:
+        if isinstance(op, SSM) and op.channels is not None:
+            inside = np.tile(channel_mask(op.channels), (2, 1))
+            for name, shape in ((op.B, (len(inside), 1)), (op.C, (1, len(inside)))):
+                if name in stored and stored[name].shape == shape:
+                    whole = np.zeros(inside.shape, np.float32)
+                    whole[inside] = stored[name].ravel()
+                    tensors[name] = whole if name == op.B else np.ascontiguousarray(whole.T)
+    return tensors
 
 
 def check_ops(ops: tuple[Op, ...], tensors: Tensors, inputs: int, outputs: int) -> None:
@@ -189,6 +231,7 @@ def check_ops(ops: tuple[Op, ...], tensors: Tensors, inputs: int, outputs: int) 
             raise InputError(f"op {op.name!r}: a gate halves its input, which has odd width {width}")
         if isinstance(op, SSM):
             _check_poles(op, tensors[op.lam])
+            _check_channels(op, width, tensors)
             states.append(op.state)
         if isinstance(op, Pool):
             states += [op.sum, op.count]
@@ -235,3 +278,17 @@ def _check_poles(op: SSM, lam: Float32) -> None:
     worst = float(np.hypot(*lam.astype(np.float64)).max())
     if not worst < 1.0:  # also catches NaN
         raise InputError(f"op {op.name!r} has a pole with |λ| = {worst:.9g}; a stable system needs |λ| < 1")
+
+
+def _check_channels(op: SSM, width: int, tensors: Tensors) -> None:
+    if op.channels is None:
+        return
+    n, rows = tensors[op.lam].shape[1], tensors[op.C].shape[0]
+    if len(op.channels) != width or rows != width or sum(op.channels) != n:
+        raise InputError(
+            f"op {op.name!r} shares {sum(op.channels)} modes out over {len(op.channels)} channels; it has {n}"
+            f" modes, {width} inputs and {rows} outputs, and each of the three must be met"
+        )
+    outside = ~np.tile(channel_mask(op.channels), (2, 1))
+    if tensors[op.B][outside].any() or tensors[op.C].T[outside].any():
+        raise InputError(f"op {op.name!r} joins a mode to another channel than its own")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -23,15 +24,20 @@ class System:
     The real system behind it has order 2N. Leading dimensions are independent systems.
     The arrays are copied and made read-only.
 
+    With ``channels`` the system is that many independent ones of one input and one output each (the layout of
+    S4D [Gu2022]): modes stand channel after channel, B and C are zero outside the blocks, D is diagonal.
+
     Args:
         lam: poles Λ, shape (..., N), every |λ| < 1.
         B: input matrix (γ folded in), shape (..., N, U).
         C: output matrix, shape (..., Y, N).
         D: feedthrough, shape (..., Y, U), or (..., U) for a diagonal one (then Y = U); zero if None.
         dt_s: seconds per step, or None where time has no unit.
+        channels: modes of each channel, H numbers with sum N, 0 allowed; None: every mode hears every input.
 
     Raises:
-        InputError: a shape does not fit, a value is not finite, or a pole is not inside the unit circle.
+        InputError: a shape does not fit, a value is not finite, a pole is not inside the unit circle, or
+            channels are mixed.
     """
 
     lam: Complex
@@ -39,6 +45,7 @@ class System:
     C: Complex
     D: Real
     dt_s: float | None = None
+    channels: tuple[int, ...] | None = None
 
     def __init__(
         self,
@@ -47,6 +54,7 @@ class System:
         C: ArrayLike,
         D: ArrayLike | None = None,
         dt_s: float | None = None,
+        channels: Sequence[int] | None = None,
     ) -> None:
         lam_, B_, C_ = (np.array(a, dtype=np.complex128) for a in (lam, B, C))
         if lam_.ndim < 1 or lam_.shape[-1] < 1:
@@ -71,6 +79,50 @@ class System:
             raise InputError(f"dt_s = {dt_s}; write the seconds per step, a number above zero, or None")
         for name, value in (("lam", lam_), ("B", B_), ("C", C_), ("D", D_), ("dt_s", dt_s)):
             object.__setattr__(self, name, value)
+        object.__setattr__(self, "channels", None if channels is None else tuple(int(n) for n in channels))
+        if self.channels is not None:
+            self._check_channels(self.channels)
+
+    def _check_channels(self, channels: tuple[int, ...]) -> None:
+        if self.lam.ndim != 1 or self.D.ndim != 1 or len(channels) != self.inputs:
+            raise InputError(
+                f"{len(channels)} channels for lam of shape {self.lam.shape} and D of shape {self.D.shape}; "
+                f"write lam (N,), D (H,) and one number of modes for each of the H = {self.inputs} channels"
+            )
+        inside = channel_mask(channels)
+        if min(channels) < 0 or inside.shape != self.B.shape:
+            raise InputError(f"channels = {channels} do not share out the {self.order} modes; their sum must")
+        if self.B[~inside].any() or self.C.T[~inside].any():
+            raise InputError(
+                "B or C joins a mode to another channel than its own; leave channels out for such a system"
+            )
+
+    def split(self) -> tuple[System | None, ...]:
+        """Each channel as a system of its own, (n,), (n, 1), (1, n), (1,); None for one without modes.
+
+        Raises:
+            InputError: the system has no channels.
+        """
+        if self.channels is None:
+            raise InputError("every mode hears every input here; only a system with channels can be split")
+        ends = np.cumsum(self.channels)
+        rows = [slice(end - n, end) for end, n in zip(ends, self.channels, strict=True)]
+        return tuple(
+            System(self.lam[r], self.B[r, h : h + 1], self.C[h : h + 1, r], self.D[h : h + 1], self.dt_s)
+            if self.channels[h]
+            else None
+            for h, r in enumerate(rows)
+        )
+
+    @classmethod
+    def joined(cls, parts: Sequence[System | None], D: ArrayLike, dt_s: float | None = None) -> System:
+        """The system whose ``split`` is ``parts``; D (H,) also of channels without modes."""
+        channels = [0 if part is None else part.order for part in parts]
+        inside, there = channel_mask(channels), [part for part in parts if part is not None]
+        B, C = np.zeros(inside.shape, np.complex128), np.zeros(inside.shape, np.complex128)
+        B[inside] = np.concatenate([part.B[:, 0] for part in there])
+        C[inside] = np.concatenate([part.C[0] for part in there])
+        return cls(np.concatenate([part.lam for part in there]), B, C.T, D, dt_s, channels)
 
     @property
     def order(self) -> int:
@@ -86,3 +138,10 @@ class System:
     def outputs(self) -> int:
         """Number of outputs Y."""
         return int(self.C.shape[-2])
+
+
+def channel_mask(channels: Sequence[int]) -> NDArray[np.bool_]:
+    """True where a mode belongs to a channel: H numbers of modes, sum N → (N, H)."""
+    owner = np.repeat(np.arange(len(channels)), np.maximum(channels, 0))
+    mask: NDArray[np.bool_] = owner[:, None] == np.arange(len(channels))
+    return mask

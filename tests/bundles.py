@@ -27,6 +27,7 @@ from ssmith.ops import (
     Save,
     Tensors,
 )
+from ssmith.system import channel_mask
 
 Norm = Literal["layer", "affine", "none"]
 Pooling = Literal["mean", "ema", "none"]
@@ -40,6 +41,7 @@ def random_bundle(
     outputs: int = 2,
     width: int = 5,
     orders: Sequence[int] = (4, 3),
+    channels: Sequence[Sequence[int]] | None = None,
     norm: Norm = "layer",
     pool: Pooling = "ema",
     decay: float = 0.9,
@@ -59,6 +61,7 @@ def random_bundle(
         outputs: Y.
         width: H.
         orders: N of each block's SSM.
+        channels: of each block: modes of each of the H channels, instead of ``orders``.
         norm: what opens each block.
         pool: what stands before the head.
         decay: of the ``ema``, rounded to float32 as in a frozen model.
@@ -85,7 +88,7 @@ def random_bundle(
     else:
         inputs = 1
         ops.append(Embedding(name="encoder", weight=put("encoder.weight", vocabulary, width)))
-    for i, order in enumerate(orders):
+    for i, order in enumerate(orders if channels is None else map(sum, channels)):
         stem = f"block{i}"
         ops.append(Save(name=f"{stem}.save", slot=0))
         if norm != "none":
@@ -102,6 +105,11 @@ def random_bundle(
         put(f"{stem}.ssm.b", 2 * order, width, scale=(2 * width) ** -0.5)
         tensors[f"{stem}.ssm.b"] *= gain
         put(f"{stem}.ssm.c", width, 2 * order, scale=order**-0.5)
+        own = None if channels is None else tuple(channels[i])
+        if own is not None:
+            inside = np.tile(channel_mask(own), (2, 1))
+            tensors[f"{stem}.ssm.b"] *= inside * np.float32(width**0.5)
+            tensors[f"{stem}.ssm.c"] *= inside.T * np.float32(width**0.5)
         ops += [
             SSM(
                 name=f"{stem}.ssm",
@@ -110,6 +118,7 @@ def random_bundle(
                 C=f"{stem}.ssm.c",
                 D=put(f"{stem}.ssm.d", width) if feedthrough else None,
                 state=f"state_{i}",
+                channels=own,
             ),
             Gelu(name=f"{stem}.gelu"),
             linear(f"{stem}.glu", 2 * width, width),
