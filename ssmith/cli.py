@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 from rich.markup import escape
 
-from ssmith import cli_bench, cli_machine, cli_model, cli_reduce, cli_run
+from ssmith import cli_bench, cli_bundle, cli_machine, cli_model, cli_reduce, cli_run
 from ssmith.cli_show import ERR, OUT
 from ssmith.errors import SsmithError
 
@@ -58,6 +58,17 @@ VERBS: tuple[tuple[Callable[..., None], tuple[str, ...]], ...] = (
             "ssmith reduce m.ssm --sweep --data digits",
         ),
     ),
+    (
+        cli_bundle.import_,
+        (
+            "ssmith import lru.safetensors --arch lru --prefix layers.0.",
+            "ssmith import cifar.safetensors --arch s4d",
+        ),
+    ),
+    (
+        cli_bundle.rerate,
+        ("ssmith rerate amp.ssm --rate 44100", "ssmith rerate amp.ssm --rate 16000 --drop --out small.ssm"),
+    ),
     (cli_machine.new, ("ssmith new --data recordings/ --out mine.toml",)),
     (cli_machine.fetch, ("ssmith fetch smnist", "ssmith fetch fashion-mnist --from downloads/")),
     (cli_model.inspect, ("ssmith inspect runs/digits-37e15f-s0/digits.ssm",)),
@@ -97,7 +108,7 @@ def _epilog(examples: tuple[str, ...]) -> str | None:
 
 
 for verb, examples in VERBS:
-    app.command(epilog=_epilog(examples))(verb)
+    app.command(verb.__name__.rstrip("_"), epilog=_epilog(examples))(verb)  # import is a keyword
 
 
 def main() -> None:

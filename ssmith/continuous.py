@@ -74,7 +74,7 @@ class ContinuousSystem:
             \text{bilinear:} \quad \bar\Lambda = \frac{1 + \Lambda\Delta/2}{1 - \Lambda\Delta/2}, \quad
             \bar B = \frac{\Delta}{1 - \Lambda\Delta/2} B
 
-        The formulas of S4D and S5 [Gu2022]_ [Smith2023]_. "zoh" holds the input over the step that ends at
+        The formulas of S4D and S5 [Gu2022] [Smith2023]. "zoh" holds the input over the step that ends at
         x_k: u_k acts from (k-1)Δ to kΔ. Both keep the gain at zero frequency of C Λ⁻¹ B, and stability.
 
         Args:

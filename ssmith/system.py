@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -138,6 +139,27 @@ class System:
     def outputs(self) -> int:
         """Number of outputs Y."""
         return int(self.C.shape[-2])
+
+    @classmethod
+    def from_lru(cls, state_dict: Mapping[str, Any], prefix: str = "") -> System:
+        """A published LRU [Orvieto2023]; see ``ssmith.imported.from_lru``."""
+        from ssmith.imported import from_lru
+
+        return from_lru(state_dict, prefix)
+
+    @classmethod
+    def from_s4d(cls, state_dict: Mapping[str, Any], prefix: str = "") -> System:
+        """A published S4D layer [Gu2022]; see ``ssmith.imported.from_s4d``."""
+        from ssmith.imported import from_s4d
+
+        return from_s4d(state_dict, prefix)
+
+    @classmethod
+    def from_s5(cls, state_dict: Mapping[str, Any], prefix: str = "", **convention: Any) -> System:
+        """A published S5 layer [Smith2023]; see ``ssmith.imported.from_s5`` for its conventions."""
+        from ssmith.imported import from_s5
+
+        return from_s5(state_dict, prefix, **convention)
 
 
 def channel_mask(channels: Sequence[int]) -> NDArray[np.bool_]:

@@ -20,7 +20,7 @@ from tests.bundles import random_bundle
 from tests.killing import SHORT, results, run_arguments
 
 VERBS = ("new", "train", "freeze", "reduce", "quantize", "export", "verify", "bench", "report", "run",
-         "inspect", "devices", "doctor", "recipes")  # fmt: skip
+         "inspect", "devices", "doctor", "recipes", "import", "rerate")  # fmt: skip
 SHORT_RUN = [part for pair in SHORT for part in ("--set", pair)]
 
 
