@@ -12,7 +12,7 @@ from rich.table import Table
 
 from ssmith.bundle import Bundle
 from ssmith.errors import InputError
-from ssmith.ops import SSM, output_width, tensor_names
+from ssmith.ops import SSM, output_width, packed, tensor_names
 from ssmith.quantization import snr_text
 
 _BOUNDS = {  # what is shown of the proofs → how their keys end
@@ -41,15 +41,17 @@ def describe(source: Path) -> dict[str, Any]:
 def _facts(bundle: Bundle) -> dict[str, Any]:
     """What one model says and what follows from it; of a bundle with several orders the main one."""
     meta = bundle.meta
-    rows, width = [], len(meta.inputs)
+    rows, width, stored = [], len(meta.inputs), packed(meta.ops, bundle.tensors)
     for op in meta.ops:
         before, width = width, output_width(op, width, bundle.tensors)
         row: dict[str, Any] = {"name": op.name, "op": op.op, "in": before, "out": width}
-        row["weights"] = sum(int(bundle.tensors[name].size) for name in tensor_names(op))
+        row["weights"] = sum(int(stored[name].size) for name in tensor_names(op))
         if isinstance(op, SSM):
             lam = bundle.tensors[op.lam].astype(float)
             row["order"] = lam.shape[1]
             row["largest_radius"] = float((lam[0] ** 2 + lam[1] ** 2).max() ** 0.5)
+            if op.channels is not None:
+                row["channels"] = list(op.channels)
         rows.append(row)
     return {
         "sha256": bundle.sha256,
@@ -102,7 +104,8 @@ def show(facts: dict[str, Any], console: Console) -> None:
     table = Table("op", "kind", "in", "out", "weights", "order", "max |λ|")
     for row in facts["ops"]:
         radius = f"{row['largest_radius']:.6f}" if "order" in row else ""
-        cells = (row["in"], row["out"], row["weights"], row.get("order", ""), radius)
+        shared = f" in {len(row['channels'])} channels" if "channels" in row else ""
+        cells = (row["in"], row["out"], row["weights"], f"{row.get('order', '')}{shared}", radius)
         table.add_row(row["name"], row["op"], *(str(cell) for cell in cells))
     console.print(table)
     for title, key in (("states", "states"), ("golden vectors", "golden"), ("made from", "provenance")):

@@ -40,3 +40,12 @@ def test_one_order_mentions_no_other(tmp_path):
     facts = describe(tmp_path)
     assert (facts["orders"], facts["variants"]) == ([6], [])
     assert "also at order" not in told(facts)
+
+
+def test_channels_are_told_and_their_zeros_are_no_weights(tmp_path):
+    random_bundle(np.random.default_rng(0), channels=[(2, 0, 1, 1, 3)]).write(tmp_path / "net.ssm")
+    facts = describe(tmp_path / "net.ssm")
+    row = next(row for row in facts["ops"] if row["op"] == "ssm")
+    assert row["channels"] == [2, 0, 1, 1, 3]
+    assert row["weights"] == 7 * 2 * 3 + 5
+    assert "7 in 5 channels" in told(facts)
