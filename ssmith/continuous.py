@@ -95,18 +95,24 @@ class ContinuousSystem:
             )
         if not (np.isfinite(step).all() and (step > 0).all()):
             raise InputError(f"dt_s = {float(step.min()):g}; write the seconds per step, above zero")
-        turned = self.lam * step
-        if method == "zoh":
-            lam = np.exp(turned)
-            gain = step * zoh_gain(turned)
-        elif method == "bilinear":
-            lam = (1 + turned / 2) / (1 - turned / 2)
-            gain = step / (1 - turned / 2)
-        else:
-            known = " or ".join(map(repr, get_args(Discretization)))
-            raise InputError(f"discretization {method!r} is unknown; write {known}")
+        lam, gain = discretised(self.lam, step, method)
         dt = float(step) if step.ndim == 0 else None
         return System(lam, gain[:, None] * self.B, self.C, self.D, dt, self.channels)
+
+
+def discretised(lam: Complex, step: Real, method: Discretization) -> tuple[Complex, Complex]:
+    """Λ̄ and what it multiplies B with, for poles Λ and steps Δ; see ``ContinuousSystem.discretise``.
+
+    Raises:
+        InputError: an unknown method.
+    """
+    turned = lam * step
+    if method == "zoh":
+        return np.exp(turned), step * zoh_gain(turned)
+    if method == "bilinear":
+        return (1 + turned / 2) / (1 - turned / 2), step / (1 - turned / 2)
+    known = " or ".join(map(repr, get_args(Discretization)))
+    raise InputError(f"discretization {method!r} is unknown; write {known}")
 
 
 def zoh_gain(turned: Complex) -> Complex:

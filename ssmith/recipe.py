@@ -72,6 +72,7 @@ class DataSettings(_Settings):
 class ModelSettings(_Settings):
     """encoder → blocks of (norm → SSM → GELU → GLU → residual) → pooling → head."""
 
+    layer: Literal["lru", "s4d", "s5"] = "lru"  # the kind of SSM
     width: int = Field(default=16, ge=1, le=4096)  # H
     order: Annotated[int, Field(ge=1, le=8192)] | tuple[Annotated[int, Field(ge=1, le=8192)], ...] = 64
     blocks: int = Field(default=1, ge=1, le=64)
@@ -84,6 +85,9 @@ class ModelSettings(_Settings):
     minimum_radius: float = Field(default=0.9, ge=0, lt=1)  # |λ| at the start
     maximum_radius: float = Field(default=0.999, gt=0, lt=1)
     maximum_phase: float = Field(default=6.283185307179586, gt=0, le=6.283185307179587)  # rad/step
+    discretization: Literal["zoh", "bilinear"] = "zoh"  # s4d, s5
+    minimum_dt: float = Field(default=1e-3, gt=0)  # s4d, s5: step size at the start, log-uniform from here
+    maximum_dt: float = Field(default=0.1, gt=0)  # to here
 
     @property
     def orders(self) -> tuple[int, ...]:
@@ -94,6 +98,8 @@ class ModelSettings(_Settings):
     def _consistent(self) -> Self:
         if self.minimum_radius >= self.maximum_radius:
             raise ValueError("minimum_radius must be below maximum_radius")
+        if self.minimum_dt > self.maximum_dt:
+            raise ValueError("minimum_dt must not be above maximum_dt")
         if isinstance(self.order, tuple) and len(self.order) != self.blocks:
             raise ValueError(f"order lists {len(self.order)} orders for {self.blocks} blocks")
         if (self.encoder == "embedding") != (self.vocabulary is not None):

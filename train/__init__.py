@@ -13,12 +13,18 @@ if TYPE_CHECKING:
     from ssmith.train.layers import LRU as LRU
     from ssmith.train.model import Network as Network
     from ssmith.train.model import build_network as build_network
+    from ssmith.train.s4d import S4D as S4D
+    from ssmith.train.s5 import S5 as S5
+    from ssmith.train.ssm_layer import SSMLayer as SSMLayer
     from ssmith.train.truncate import Truncator as Truncator
 
 _HOMES = {
     "CutReport": "cuts",
     "Goal": "goal",
     "LRU": "layers",
+    "S4D": "s4d",
+    "S5": "s5",
+    "SSMLayer": "ssm_layer",
     "Network": "model",
     "build_network": "model",
     "Truncator": "truncate",

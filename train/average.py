@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from torch import Tensor, nn
 
-from ssmith.train.layers import LRU
+from ssmith.train.ssm_layer import SSMLayer
 
 
 def follow(average: nn.Module, model: nn.Module) -> None:
     """Give an averaged copy the cut layers of its model; call it in `on_cut`.
 
-    The copy's LRU layers of another order than the model's take over the model's present values and are
+    The copy's SSM layers of another order than the model's take over the model's present values and are
     averaged on from there, in new Parameters; all other averages stay. For ``AveragedModel`` of
     ``torch.optim.swa_utils`` and whatever else keeps its copy in ``module``::
 
@@ -24,7 +24,7 @@ def follow(average: nn.Module, model: nn.Module) -> None:
     layers = dict(average.named_modules())
     for name, layer in model.named_modules():
         copy = layers[name]
-        if isinstance(layer, LRU) and isinstance(copy, LRU) and copy.order != layer.order:
+        if isinstance(layer, SSMLayer) and isinstance(copy, SSMLayer) and copy.order != layer.order:
             copy.put({key: _clone(value) for key, value in layer.tensors().items()})
 
 

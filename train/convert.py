@@ -15,9 +15,9 @@ from torch import Tensor, nn
 from ssmith import ops
 from ssmith.errors import InputError
 from ssmith.train import norm
-from ssmith.train.layers import LRU
 from ssmith.train.model import Block, Embedding, Network
 from ssmith.train.pool import Pool
+from ssmith.train.ssm_layer import SSMLayer
 
 Float64 = NDArray[np.float64]
 
@@ -80,9 +80,9 @@ def convert(module: nn.Module, path: str, draft: Draft) -> None:
         InputError: no converter knows this type (a subclass may compute anything, so it counts as another
             type), or a setting of it has no op.
     """
-    function = CONVERTERS.get(type(module))
+    function = _ssm if _is_layer(module) else CONVERTERS.get(type(module))
     if function is None:
-        known = ", ".join(sorted({kind.__name__ for kind in CONVERTERS}))
+        known = ", ".join(sorted({kind.__name__ for kind in CONVERTERS} | {"SSMLayer"}))
         raise _refusal(
             module,
             path,
@@ -186,15 +186,25 @@ def _append_batch_norm(
     draft.affine(path, gain, offset - gain * mean)
 
 
-@converter(LRU)
-def _ssm(module: LRU, path: str, draft: Draft) -> None:
+def _is_layer(module: nn.Module) -> bool:
+    """Whether it is an SSM layer that computes as all of them do, from poles and matrices."""
+    own = (getattr(type(module), name, None) for name in ("forward", "process", "step"))
+    return isinstance(module, SSMLayer) and tuple(own) == (
+        SSMLayer.forward,
+        SSMLayer.process,
+        SSMLayer.step,
+    )
+
+
+def _ssm(module: SSMLayer, path: str, draft: Draft) -> None:
     stem = draft.stem(path)
     with torch.no_grad():
-        parts = {"lam": module.poles(), "B": module.input_matrix(), "C": module.C}
+        parts = {"lam": module.poles(), "B": module.input_matrix(), "C": module.output_matrix()}
     names = {key: draft.put(f"{stem}.{key.lower()}", value) for key, value in parts.items()}
     feedthrough = draft.put(f"{stem}.d", module.D) if bool(module.D.any()) else None
     count = sum(isinstance(op, ops.SSM) for op in draft.ops)
-    draft.ops.append(ops.SSM(name=stem, **names, D=feedthrough, state=f"state_{count}"))
+    state = f"state_{count}"
+    draft.ops.append(ops.SSM(name=stem, **names, D=feedthrough, state=state, channels=module.channels))
 
 
 @converter(Pool)

@@ -15,8 +15,8 @@ from ssmith.reduce import CRITERIA
 from ssmith.system import Real
 from ssmith.train.cutter import Aim
 from ssmith.train.goal import Goal, module_cost, split_budget
-from ssmith.train.layers import LRU
 from ssmith.train.schedule import allowance, between, order_goal
+from ssmith.train.ssm_layer import SSMLayer
 
 
 @dataclass(frozen=True)
@@ -201,7 +201,7 @@ def check_goal(goal: Goal, layers: int, criterion: CriterionName, *, refit: bool
         InputError: it does not.
     """
     if layers == 0:
-        raise InputError("the model holds no LRU layer (ssmith.train.layers.LRU), so there is nothing to cut")
+        raise InputError("the model holds no SSM layer (ssmith.train.SSMLayer), so there is nothing to cut")
     goal.check_layers(layers)
     if not goal.named and all(own.order is None for own in goal.layers.values()):
         raise InputError("nothing says how far to cut: give order, tolerance or goal, exactly one of them")
@@ -213,7 +213,7 @@ def check_goal(goal: Goal, layers: int, criterion: CriterionName, *, refit: bool
         raise InputError(f"max_loss = {goal.max_loss:g} needs a loss to measure; give loss_fn and held_out")
 
 
-def cost_of(goal: Goal, model: nn.Module, layers: Sequence[LRU]) -> ModelCost | None:
+def cost_of(goal: Goal, model: nn.Module, layers: Sequence[SSMLayer]) -> ModelCost | None:
     """What the model costs at which orders, in the kind that the goal's budget counts; None without one.
 
     Raises:

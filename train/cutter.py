@@ -20,8 +20,8 @@ from ssmith.reduce.criteria import Measured
 from ssmith.system import Real, System
 from ssmith.train.batches import Loss, Outputs, parts, relative_change, some
 from ssmith.train.cuts import LayerCut
-from ssmith.train.layers import LRU
 from ssmith.train.refit import refitted
+from ssmith.train.ssm_layer import SSMLayer
 from ssmith.train.statistics import measured
 from ssmith.train.surgery import Replaced, Snapshot, exchange, recalibrate
 
@@ -72,7 +72,7 @@ class Cutter:
     def cut(
         self,
         name: str,
-        layer: LRU,
+        layer: SSMLayer,
         aim: Aim,
         batches: Sequence[Any],
         held_out: Sequence[Any],
@@ -141,14 +141,16 @@ class Cutter:
         snapshot.restore()
         return record, {}, 0.0
 
-    def measure(self, layers: Mapping[str, LRU], batches: Sequence[Any], seed: int) -> dict[str, Measured]:
+    def measure(
+        self, layers: Mapping[str, SSMLayer], batches: Sequence[Any], seed: int
+    ) -> dict[str, Measured]:
         """What the criterion needs to know about layers; known to every process."""
         found: dict[str, Measured] = self.share(
             lambda: measured(self.criterion, self.model, layers, batches, outputs=self.outputs, seed=seed)
         )
         return found
 
-    def spectra(self, layers: Mapping[str, LRU], seen: Mapping[str, Measured]) -> dict[str, Real]:
+    def spectra(self, layers: Mapping[str, SSMLayer], seen: Mapping[str, Measured]) -> dict[str, Real]:
         """σ of each layer under the criterion, descending, (2N,); known to every process."""
         found: dict[str, Real] = self.share(
             lambda: {
@@ -163,7 +165,7 @@ class Cutter:
     def loss_at(
         self,
         orders: Mapping[str, int],
-        layers: Mapping[str, LRU],
+        layers: Mapping[str, SSMLayer],
         seen: Mapping[str, Measured],
         batches: Sequence[Any],
         held_out: Sequence[Any],
@@ -226,7 +228,7 @@ class Cutter:
     def _order_within(
         self,
         name: str,
-        layer: LRU,
+        layer: SSMLayer,
         aim: Aim,
         seen: Mapping[str, Measured],
         batches: Sequence[Any],
@@ -245,7 +247,9 @@ class Cutter:
         order = bisect_order(loss, max(aim.loss_limit, loss_before), lowest, layer.order)
         return replace(aim, order=order, loss_limit=None)
 
-    def _reduced(self, name: str, layer: LRU, aim: Aim, seen: Measured, batches: Sequence[Any]) -> Reduction:
+    def _reduced(
+        self, name: str, layer: SSMLayer, aim: Aim, seen: Measured, batches: Sequence[Any]
+    ) -> Reduction:
         reduction = reduce_system(
             layer.system(),
             criterion=self.criterion,

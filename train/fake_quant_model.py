@@ -20,10 +20,10 @@ from ssmith.runtime.integer_ssm import quantize_poles
 from ssmith.runtime.integer_weights import TrainedScales
 from ssmith.train.exact import exact_products
 from ssmith.train.fake_quant import FakeProduct, straight_through
-from ssmith.train.layers import LRU
 from ssmith.train.model import Block, Embedding, Network
 from ssmith.train.norm import Affine
 from ssmith.train.scan_states import driven_states
+from ssmith.train.ssm_layer import SSMLayer
 
 
 class RoundedLinear(nn.Linear):
@@ -58,7 +58,7 @@ def rounded_table(table: Tensor) -> Tensor:
     return (table / scale).round() * scale
 
 
-class RoundedLRU(LRU):
+class RoundedSSM(SSMLayer):
     """x_k = λ̂ x_{k-1} + B̂ û_k, y_k = Ĉ x̂_k + D ∘ û_k.
 
     Args:
@@ -67,34 +67,57 @@ class RoundedLRU(LRU):
         norm: what opens the block: the shift of an ``Affine`` there is not rounded, see ``FakeProduct``.
     """
 
-    def __init__(self, layer: LRU, into: FakeProduct, out: FakeProduct, norm: nn.Module) -> None:
-        super().__init__(layer.width, layer.order, generator=torch.Generator())
-        self.put(layer.tensors())
+    def __init__(self, layer: SSMLayer, into: FakeProduct, out: FakeProduct, norm: nn.Module) -> None:
+        super().__init__()
+        for name, parameter in layer.named_parameters():
+            self.register_parameter(name, parameter)
+        for name, buffer in layer.named_buffers():
+            self.register_buffer(name, buffer)
         self.into, self.out = into, out
-        self._norm = [norm] if isinstance(norm, Affine) else []  # in a list: not a module of this one
+        self._layer = [layer]  # in a list: not a module of this one, whose tensors it shares
+        self._norm = [norm] if isinstance(norm, Affine) else []
+        self.SSM_PARAMETERS = layer.SSM_PARAMETERS  # type: ignore[misc]
+
+    @property
+    def order(self) -> int:
+        """Complex modes N."""
+        return self._layer[0].order
+
+    @property
+    def channels(self) -> tuple[int, ...] | None:
+        """See ``SSMLayer.channels``."""
+        return self._layer[0].channels
+
+    def input_matrix(self) -> Tensor:
+        """B, not rounded."""
+        return self._layer[0].input_matrix()
+
+    def output_matrix(self) -> Tensor:
+        """C, not rounded."""
+        return self._layer[0].output_matrix()
 
     def poles(self) -> Tensor:
         """λ̂, rows [Re; Im], shape (2, N), float32: 16 bits where that is enough, else 32."""
-        exact = super().poles()
+        exact = self._layer[0].poles()
         codes, _ = quantize_poles("ssm", exact.detach().cpu().numpy())
         rounded = torch.from_numpy(codes).double() * 2.0**-31
         return straight_through(exact, rounded.to(exact))
 
     def process(self, u: Tensor, x: Tensor | None = None) -> tuple[Tensor, Tensor]:
-        """See ``LRU.process``."""
-        u = u.to(self.B.dtype)
+        """See ``SSMLayer.process``."""
+        u = u.to(self.D.dtype)
         with exact_products(u.device):
             weight, limit = self.into.rounded(self.input_matrix())
             u = self.into.codes(u, limit, self._norm[0].shift if self._norm else None)
             states = driven_states(
                 nn.functional.linear(u, weight, self.into.mean), self.poles().to(u.dtype), x
             )
-            weight, limit = self.out.rounded(self.C)
+            weight, limit = self.out.rounded(self.output_matrix())
             y = nn.functional.linear(self.out.codes(states, limit), weight, self.out.mean)
         return y + self.D * u, states[:, -1]
 
     def step(self, u: Tensor, x: Tensor | None = None) -> tuple[Tensor, Tensor]:
-        """See ``LRU.step``."""
+        """See ``SSMLayer.step``."""
         y, x = self.process(u[:, None], x)
         return y[:, 0], x
 
@@ -138,7 +161,7 @@ class RoundedNetwork(Network):
             found[f"block{i}.mix"] = block.mix
         products = {key: m.product for key, m in found.items() if isinstance(m, RoundedLinear)}
         for i, layer in enumerate(self.layers):
-            assert isinstance(layer, RoundedLRU)
+            assert isinstance(layer, RoundedSSM)
             products |= {f"block{i}.ssm.B": layer.into, f"block{i}.ssm.C": layer.out}
         return products
 
@@ -190,7 +213,7 @@ def rounded_network(
     for i, block in enumerate(network.blocks):
         assert isinstance(block, Block)
         into, out = (fake(f"block{i}.ssm.{side}") for side in "BC")
-        ssm = RoundedLRU(block.ssm, into, out, block.norm)
+        ssm = RoundedSSM(block.ssm, into, out, block.norm)
         mix = linear(block.mix, f"block{i}.mix")
         blocks.append(RoundedBlock(block.norm, ssm, mix, block.dropout.p))
     head = linear(network.head, "head")

@@ -14,6 +14,9 @@ from ssmith.recipe import ModelSettings, TrainSettings
 from ssmith.train.layers import LRU
 from ssmith.train.norm import Affine, BatchNorm, LayerNorm, NoNorm
 from ssmith.train.pool import Pool
+from ssmith.train.s4d import S4D
+from ssmith.train.s5 import S5
+from ssmith.train.ssm_layer import SSMLayer
 
 Norm = Affine | BatchNorm | LayerNorm | NoNorm
 Pooling = Literal["mean", "ema", "last", "none"]
@@ -36,7 +39,7 @@ class Embedding(nn.Module):
 class Block(nn.Module):
     """v + dropout(GLU(dropout(gelu(SSM(norm(v)))))), the GLU being a linear H → 2H and a gate."""
 
-    def __init__(self, norm: Norm, ssm: LRU, mix: nn.Linear, dropout: float = 0.0) -> None:
+    def __init__(self, norm: Norm, ssm: SSMLayer, mix: nn.Linear, dropout: float = 0.0) -> None:
         super().__init__()
         self.norm, self.ssm, self.mix, self.dropout = norm, ssm, mix, nn.Dropout(dropout)
 
@@ -98,7 +101,7 @@ class Network(nn.Module):
         return self.output_mean.numel()
 
     @property
-    def layers(self) -> list[LRU]:
+    def layers(self) -> list[SSMLayer]:
         """The SSM of each block."""
         return [block.ssm for block in self.blocks if isinstance(block, Block)]
 
@@ -219,28 +222,37 @@ def build_network(
         raise InputError(f"an embedding reads one index per frame, got {inputs} inputs; name one input")
     blocks = []
     for order in orders:
-        ssm = LRU(
-            width,
-            order,
-            r_min=model.minimum_radius,
-            r_max=model.maximum_radius,
-            max_phase=model.maximum_phase,
-            generator=generator,
-        )
+        ssm = build_layer(model, order, generator)
         mix = _linear(width, 2 * width, generator)
         blocks.append(Block(_norm(model.norm, width), ssm, mix, model.dropout))
     pool = {"mean": Pool(1.0), "ema": Pool(1 - 1 / model.ema_steps)}.get(pooling)
     return Network(encoder, blocks, pool, _linear(width, outputs, generator))
 
 
-def parameter_groups(module: nn.Module, settings: TrainSettings) -> list[dict[str, Any]]:
-    """AdamW groups of any module that holds LRU layers: ``ssm``, ``matrices``, ``vectors``.
+def build_layer(model: ModelSettings, order: int, generator: torch.Generator | None = None) -> SSMLayer:
+    """The SSM layer of a recipe, with so many modes and fresh values."""
+    if model.layer == "lru":
+        radii = {"r_min": model.minimum_radius, "r_max": model.maximum_radius}
+        return LRU(model.width, order, **radii, max_phase=model.maximum_phase, generator=generator)
+    kind = S4D if model.layer == "s4d" else S5
+    return kind(
+        model.width,
+        order,
+        discretization=model.discretization,
+        minimum_dt=model.minimum_dt,
+        maximum_dt=model.maximum_dt,
+        generator=generator,
+    )
 
-    The dynamics (``LRU.SSM_PARAMETERS``) learn at ``ssm_learning_rate_factor`` times the rate and never
+
+def parameter_groups(module: nn.Module, settings: TrainSettings) -> list[dict[str, Any]]:
+    """AdamW groups of any module that holds SSM layers: ``ssm``, ``matrices``, ``vectors``.
+
+    The dynamics (``SSM_PARAMETERS``) learn at ``ssm_learning_rate_factor`` times the rate and never
     decay; biases, norms and D do not decay either; matrices do. Empty groups are left out.
     """
     dynamics = {
-        id(getattr(m, name)) for m in module.modules() if isinstance(m, LRU) for name in m.SSM_PARAMETERS
+        id(getattr(m, name)) for m in module.modules() if isinstance(m, SSMLayer) for name in m.SSM_PARAMETERS
     }
     groups: dict[str, list[nn.Parameter]] = {"ssm": [], "matrices": [], "vectors": []}
     for parameter in module.parameters():

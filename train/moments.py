@@ -5,8 +5,9 @@ With x_R = X z and z = Y x_R (planar, 2N → 2r), B' = Y B and C' = C X, so grad
 .. math::
     m_{B'} = X^T m_B, \quad v_{B'} = (X^{∘2})^T v_B, \qquad m_{C'} = m_C Y^T, \quad v_{C'} = v_C (Y^{∘2})^T
 
-(v as for independent entries). B is stored without γ, hence m_B/γ before and γ' m_{B'} after. Poles move in a
-way that no linear map follows: ν, θ and log γ get m = 0 and the mean of their v. The step count is kept.
+(v as for independent entries). A layer stores B without a gain g of each mode, so X stands for
+diag(1/g) X diag(g') above. Poles move in a way that no linear map follows: what has one value a mode gets
+m = 0 and the mean of its v; D, and the Δ of a channel, keep theirs. The step count is kept.
 """
 
 from __future__ import annotations
@@ -33,21 +34,37 @@ class Basis:
     Attributes:
         to_full: X (2N, 2r), states of the old layer from those of the new one.
         to_reduced: Y (2r, 2N), the other way.
-        gamma_old: γ of the old layer, (N,).
-        gamma_new: γ of the new one, (r,).
+        gain_old: g of the old layer, (N,), real or complex.
+        gain_new: g of the new one, (r,).
+        inside_old: where the planar B (2N, H) of a layer with channels is not zero, which it stores as a
+            vector; None without channels.
+        inside_new: of the new layer, (2r, H).
     """
 
     to_full: Tensor
     to_reduced: Tensor
-    gamma_old: Tensor
-    gamma_new: Tensor
+    gain_old: Tensor
+    gain_new: Tensor
+    inside_old: Tensor | None = None
+    inside_new: Tensor | None = None
+
+    @property
+    def stored(self) -> Tensor:
+        """diag(1/g) X diag(g') in planar coordinates: B as stored, old from new."""
+        n, r = len(self.gain_old), len(self.gain_new)
+        inverse, new = 1 / self.gain_old.to(torch.complex128), self.gain_new.to(torch.complex128)
+        re, im = self.to_full[:n], self.to_full[n:]
+        a, b = inverse.real[:, None], inverse.imag[:, None]
+        turned = torch.cat([a * re - b * im, b * re + a * im])
+        re, im = turned[:, :r], turned[:, r:]
+        return torch.cat([re * new.real + im * new.imag, im * new.real - re * new.imag], 1)
 
 
 def carry(name: str, state: State, basis: Basis) -> dict[str, Any]:
     """The optimiser's state of one parameter of the layer after the cut.
 
     Args:
-        name: nu_log, theta, gamma_log, B, C or D.
+        name: of the parameter: B, C, D, or one of the dynamics.
         state: as torch's optimisers keep it; scalars (the step count) are copied.
         basis: the change of coordinates.
 
@@ -68,12 +85,12 @@ def _carry_one(name: str, key: str, value: Any, basis: Basis) -> Any:
     square = key in SECOND
     old = value.detach().to("cpu", torch.float64)
     if name == "B":
-        gamma_old, gamma_new = _rows(basis.gamma_old, square), _rows(basis.gamma_new, square)
-        new = gamma_new * (_power(basis.to_full, square).T @ (old / gamma_old))
+        new = _packed(_power(basis.stored, square).T @ _whole(old, basis.inside_old), basis.inside_new)
     elif name == "C":
-        new = old @ _power(basis.to_reduced, square).T
+        rows = _power(basis.to_reduced, square) @ _whole(old.T, basis.inside_old)
+        new = _packed(rows, basis.inside_new).T
     else:
-        size = len(basis.gamma_new)
+        size = len(basis.gain_new)
         new = old.mean().expand(size) if square else old.new_zeros(size)
     return new.to(value.device, value.dtype).contiguous().clone()
 
@@ -87,7 +104,7 @@ def keep(name: str, state: State, order_old: int, order_new: int) -> dict[str, A
         if not isinstance(value, Tensor) or value.ndim == 0 or name == "D":
             return _copy(value)
         if name == "C":
-            return value[:, planar.to(value.device)].contiguous()
+            return value[..., planar.to(value.device)].contiguous()
         return value[(planar if name == "B" else modes).to(value.device)].contiguous()
 
     return {key: one(value) for key, value in state.items()}
@@ -101,6 +118,15 @@ def _power(x: Tensor, square: bool) -> Tensor:
     return x * x if square else x
 
 
-def _rows(gamma: Tensor, square: bool) -> Tensor:
-    """γ for the planar rows of B, (2N, 1)."""
-    return _power(torch.cat([gamma, gamma])[:, None], square)
+def _whole(stored: Tensor, inside: Tensor | None) -> Tensor:
+    """Planar rows (2N, H) of what a layer stores: they themselves, or with channels a vector (2N,)."""
+    if inside is None:
+        return stored
+    rows = stored.new_zeros(inside.shape)
+    rows[inside] = stored
+    return rows
+
+
+def _packed(rows: Tensor, inside: Tensor | None) -> Tensor:
+    """The reverse of ``_whole``."""
+    return rows if inside is None else rows[inside]

@@ -23,8 +23,8 @@ from ssmith.reduce import Reduction
 from ssmith.reduce.refit import refit_output
 from ssmith.system import System
 from ssmith.train.batches import Outputs, parts
-from ssmith.train.layers import LRU
 from ssmith.train.scan import scan_states
+from ssmith.train.ssm_layer import SSMLayer
 from ssmith.train.statistics import require_called, valid_rows
 from ssmith.train.undisturbed import undisturbed
 
@@ -33,7 +33,7 @@ def refitted(
     reduction: Reduction,
     model: nn.Module,
     name: str,
-    layer: LRU,
+    layer: SSMLayer,
     batches: Iterable[Any],
     outputs: Outputs,
 ) -> Reduction:

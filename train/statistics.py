@@ -27,9 +27,9 @@ from ssmith.recipe import CriterionName
 from ssmith.reduce import CRITERIA, Measured
 from ssmith.system import Real
 from ssmith.train.batches import Outputs, all_outputs, parts
-from ssmith.train.layers import LRU
 from ssmith.train.model import valid_steps
 from ssmith.train.scan import adjoint_states, scan_states
+from ssmith.train.ssm_layer import SSMLayer
 from ssmith.train.undisturbed import undisturbed
 
 
@@ -58,7 +58,7 @@ class Statistics:
 def measured(
     criterion: CriterionName,
     model: nn.Module,
-    layers: Mapping[str, LRU],
+    layers: Mapping[str, SSMLayer],
     batches: Iterable[Any],
     *,
     outputs: Outputs = all_outputs,
@@ -77,16 +77,16 @@ def measured(
 
 def collect(
     model: nn.Module,
-    layers: Mapping[str, LRU],
+    layers: Mapping[str, SSMLayer],
     batches: Iterable[Any],
     *,
     outputs: Outputs = all_outputs,
     gradients: bool = True,
     seed: int = 0,
 ) -> dict[str, Statistics]:
-    """Run the model on batches and return the empirical Gramians of its LRU layers.
+    """Run the model on batches and return the empirical Gramians of its SSM layers.
 
-    Works for any module that contains LRU layers: their inputs and outputs are watched by hooks. The model
+    Works for any module that contains SSM layers: their inputs and outputs are watched by hooks. The model
     runs in evaluation mode; its modes, gradients, buffers and the random state come back untouched.
 
     Args:
@@ -146,7 +146,7 @@ def _add_batch(
 class _Sums:
     """Σ x xᵀ, Σ g gᵀ and Σ e eᵀ of one layer, accumulated in float64 on the CPU."""
 
-    def __init__(self, layer: LRU) -> None:
+    def __init__(self, layer: SSMLayer) -> None:
         self.layer = layer
         size = 2 * layer.order
         self.states = torch.zeros(size, size, dtype=torch.float64)
@@ -158,7 +158,8 @@ class _Sums:
         """Add one call: u (batch, T, H), e (batch, T, H) or None, lengths (batch,) or None."""
         with torch.no_grad():
             lam, b, c = (
-                t.detach().cpu() for t in (self.layer.poles(), self.layer.input_matrix(), self.layer.C)
+                t.detach().cpu()
+                for t in (self.layer.poles(), self.layer.input_matrix(), self.layer.output_matrix())
             )
             states = valid_rows(scan_states(u.float().cpu(), lam, b), lengths)
             self.states += states.T @ states

@@ -10,14 +10,16 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from typing import Any, Literal
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.optim import Optimizer
 
 from ssmith.reduce.balance import Reduction
+from ssmith.system import channel_mask
 from ssmith.train import moments, norm
-from ssmith.train.layers import LRU, LoadedSystem
+from ssmith.train.ssm_layer import LoadedSystem, SSMLayer
 
 Replaced = dict[nn.Parameter, nn.Parameter]
 
@@ -25,7 +27,7 @@ Replaced = dict[nn.Parameter, nn.Parameter]
 class Snapshot:
     """All that cutting one layer may change: its tensors, other buffers (norm statistics), the optimiser."""
 
-    def __init__(self, model: nn.Module, layer: LRU, optimizer: Optimizer) -> None:
+    def __init__(self, model: nn.Module, layer: SSMLayer, optimizer: Optimizer) -> None:
         self._layer, self._optimizer = layer, optimizer
         self._tensors = layer.tensors()
         own = {id(tensor) for tensor in self._tensors.values()}
@@ -46,7 +48,7 @@ class Snapshot:
 
 
 def exchange(
-    layer: LRU, reduction: Reduction, optimizer: Optimizer, how: Literal["carry", "keep"]
+    layer: SSMLayer, reduction: Reduction, optimizer: Optimizer, how: Literal["carry", "keep"]
 ) -> Replaced:
     """Load the reduced system into the layer and let the optimiser follow.
 
@@ -82,11 +84,16 @@ def exchange(
 def _basis(reduction: Reduction, loaded: LoadedSystem) -> moments.Basis:
     """The change of coordinates between the layer's old and new states, mode scaling included."""
     scale = torch.from_numpy(loaded.scale).repeat(2)
+    inside = (
+        None if channels is None else torch.from_numpy(np.tile(channel_mask(channels), (2, 1)))
+        for channels in (loaded.channels_old, loaded.channels_new)
+    )
     return moments.Basis(
-        to_full=torch.tensor(reduction.basis) / scale,
-        to_reduced=scale[:, None] * torch.tensor(reduction.dual_basis),
-        gamma_old=torch.from_numpy(loaded.gamma_old),
-        gamma_new=torch.from_numpy(loaded.gamma_new),
+        torch.tensor(reduction.basis) / scale,
+        scale[:, None] * torch.tensor(reduction.dual_basis),
+        torch.from_numpy(loaded.gain_old),
+        torch.from_numpy(loaded.gain_new),
+        *inside,
     )
 
 

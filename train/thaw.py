@@ -16,6 +16,8 @@ from ssmith.train.layers import LRU
 from ssmith.train.model import Block, Embedding, Network, Norm
 from ssmith.train.norm import Affine, LayerNorm, NoNorm
 from ssmith.train.pool import Pool
+from ssmith.train.s4d import S4D
+from ssmith.train.ssm_layer import SSMLayer
 
 Kind = TypeVar("Kind", bound=Op)
 
@@ -26,7 +28,8 @@ def thaw(bundle: Bundle) -> Network:
 
     What freezing folded stays folded: inputs and outputs keep their units without normalisation buffers,
     and a BatchNorm comes back as an ``Affine`` map, or inside the SSM. The poles are the bundle's bit
-    for bit.
+    for bit. A bundle does not say which layer learnt it: one with channels comes back as an S4D, else as
+    an LRU.
 
     Raises:
         InputError: the ops are not those of a ``Network``.
@@ -94,7 +97,7 @@ class _Reader:
     def block(self) -> Block:
         slot = self.take(ops.Save).slot
         norm = self.norm()
-        ssm = _lru(self.take(ops.SSM), next(self.systems))
+        ssm = _layer(self.take(ops.SSM), next(self.systems))
         self.take(ops.Gelu)
         mix = self.linear()
         self.take(ops.Gate)
@@ -117,12 +120,14 @@ class _Reader:
         return norm
 
 
-def _lru(op: ops.SSM, system: System) -> LRU:
+def _layer(op: ops.SSM, system: System) -> SSMLayer:
+    """A layer that computes the system: an S4D where channels do not mix, else an LRU."""
     if system.inputs != system.outputs:
         raise InputError(
-            f"cannot thaw op {op.name!r}: it has {system.inputs} inputs and {system.outputs} outputs, an LRU "
-            "as many of each"
+            f"cannot thaw op {op.name!r}: it has {system.inputs} inputs and {system.outputs} outputs, a"
+            " layer as many of each"
         )
-    layer = LRU(system.inputs, system.order, generator=torch.Generator())
+    kind = LRU if system.channels is None else S4D
+    layer = kind(system.inputs, system.order, generator=torch.Generator())
     layer.load_system(system, rescale=False)
     return layer

@@ -23,9 +23,9 @@ from ssmith.train.course import Course, Progress, check_goal, cost_of, one_goal
 from ssmith.train.cuts import CutReport, LayerCut, Spectrum
 from ssmith.train.cutter import Aim, Cutter, alone
 from ssmith.train.goal import Goal
-from ssmith.train.layers import LRU
 from ssmith.train.plateau import compared, settled
 from ssmith.train.schedule import cut_steps
+from ssmith.train.ssm_layer import SSMLayer
 from ssmith.train.surgery import Replaced
 from ssmith.train.undisturbed import undisturbed
 
@@ -39,7 +39,7 @@ class OrderNotReachedError(SsmithError):
 
 
 class Truncator:
-    """Cuts the LRU layers of a model while it trains; call `step` after every optimiser step.
+    """Cuts the SSM layers of a model while it trains; call `step` after every optimiser step.
 
     The optimiser and its schedule go on: parameters are exchanged inside its groups, moments follow, the
     step count stays. `on_cut` tells whoever else holds parameters: wrap DDP anew, let an averaged copy of
@@ -47,7 +47,7 @@ class Truncator:
     GradScaler needs nothing.
 
     Args:
-        model: anything that contains `LRU` layers; all of them are cut.
+        model: anything that contains SSM layers (`SSMLayer`); all of them are cut.
         optimizer: the torch optimiser that trains it.
         loader: training batches for the statistics; iterated anew at each cut (see `batches.parts`).
         total_steps: training steps in all.
@@ -81,8 +81,8 @@ class Truncator:
         share: runs a computation where decisions are made and gives every process its result.
 
     Raises:
-        InputError: no LRU in the model, not exactly one goal, a bound that the criterion does not have, a
-            rise of the loss without a loss, or a value out of range.
+        InputError: no SSM layer in the model, not exactly one goal, a bound that the criterion does not
+            have, a rise of the loss without a loss, or a value out of range.
     """
 
     def __init__(
@@ -116,7 +116,7 @@ class Truncator:
     ) -> None:
         _check(criterion, schedule, window, cuts, total_steps, loader)
         model = getattr(model, "_orig_mod", model)  # what torch.compile has wrapped
-        self.layers: dict[str, LRU] = {n: m for n, m in model.named_modules() if isinstance(m, LRU)}
+        self.layers = {n: m for n, m in model.named_modules() if isinstance(m, SSMLayer)}
         goal = one_goal(order, tolerance, goal, minimum_order, multiple)
         check_goal(goal, len(self.layers), criterion, refit=refit, has_loss=loss_fn is not None)
         self.course = Course(

@@ -21,7 +21,7 @@ class Doubled(nn.Linear):
 @pytest.mark.parametrize(
     "module,message",
     [
-        (nn.Conv2d(1, 1, 1), "cannot freeze Conv2d at 'net.1': no op computes it.*LRU"),
+        (nn.Conv2d(1, 1, 1), "cannot freeze Conv2d at 'net.1': no op computes it.*SSMLayer"),
         (nn.ReLU(), "cannot freeze ReLU at 'net.1'"),
         (Doubled(2, 2), "cannot freeze Doubled at 'net.1'"),
         (nn.GELU("tanh"), "GELU at 'net.1': approximate='tanh'"),

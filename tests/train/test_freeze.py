@@ -12,9 +12,10 @@ from ssmith.errors import InputError, SsmithError
 from ssmith.golden import TOLERANCE
 from ssmith.recipe import ModelSettings
 from ssmith.train.freeze import GoldenInput, freeze
-from ssmith.train.layers import LRU, MAX_RADIUS
+from ssmith.train.layers import LRU
 from ssmith.train.model import build_network
 from ssmith.train.pool import Pool
+from ssmith.train.ssm_layer import MAX_RADIUS
 from tests.bundles import plain_run
 
 KINDS = list(itertools.product(("layer", "batch", "none"), ("mean", "ema", "none"), ("linear", "embedding")))

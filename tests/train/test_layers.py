@@ -9,7 +9,8 @@ from hypothesis.extra import numpy as hnp
 
 from ssmith.errors import InputError
 from ssmith.system import System
-from ssmith.train.layers import LRU, MAX_RADIUS
+from ssmith.train.layers import LRU
+from ssmith.train.ssm_layer import MAX_RADIUS
 
 
 def seeded(seed=0):
@@ -147,7 +148,7 @@ def test_a_loaded_system_is_computed_exactly(order, rescale):
     )
     np.testing.assert_array_equal(layer.system().lam.real, system.lam.real.astype(np.float32))
     np.testing.assert_array_equal(layer.system().lam.imag, system.lam.imag.astype(np.float32))
-    np.testing.assert_allclose(loaded.gamma_new, np.sqrt(1 - np.abs(system.lam) ** 2), rtol=1e-6)
+    np.testing.assert_allclose(loaded.gain_new, np.sqrt(1 - np.abs(system.lam) ** 2), rtol=1e-6)
     assert (layer.order, layer.initial_state(2).shape) == (order, (2, 2 * order))
     assert rescale or (loaded.scale == 1).all()
     for name, value in inputs.items():

@@ -28,7 +28,7 @@ def test_first_moments_obey_the_chain_rule():
     change = basis()
     weight = torch.randn(10, 4, dtype=torch.float64, generator=torch.Generator().manual_seed(2))
     new = torch.zeros(6, 4, dtype=torch.float64, requires_grad=True)
-    gamma_old, gamma_new = (g.repeat(2)[:, None] for g in (change.gamma_old, change.gamma_new))
+    gamma_old, gamma_new = (g.repeat(2)[:, None] for g in (change.gain_old, change.gain_new))
     (weight * (change.to_full @ (gamma_new * new) / gamma_old)).sum().backward()
     assert torch.allclose(carry("B", {"exp_avg": weight}, change)["exp_avg"], new.grad)
     new_c = torch.zeros(4, 6, dtype=torch.float64, requires_grad=True)

@@ -299,7 +299,7 @@ def test_refusals(changes, message):
 def test_refusals_of_model_and_loader():
     plain = nn.Linear(1, 1)
     optimizer = torch.optim.SGD(plain.parameters(), lr=0.1)
-    with pytest.raises(InputError, match="no LRU layer"):
+    with pytest.raises(InputError, match="no SSM layer"):
         Truncator(plain, optimizer, [], order=1, total_steps=1)
     model = network()
     with pytest.raises(InputError, match="iterator"):
