@@ -93,7 +93,7 @@ class Emulated:
         """Step through the frames from a fresh state.
 
         Raises:
-            SsmithError: the model does not fit the board, faults, or refuses a frame.
+            SsmithError: the model does not fit the board, faults, does not end, or refuses a frame.
         """
         from ssmith.devices.machine import Machine, code_bytes
 
@@ -111,6 +111,7 @@ class Emulated:
             if status != 0:
                 raise SsmithError(f"{job.artifact}: the model refused a golden frame")
             deepest = max(deepest, depth)
+            _check_fits(job, board, machine.sizes, stack=deepest)
             counts.append(machine.instructions - before)
             rows.append(np.frombuffer(machine.read(machine.symbols["result"], 4 * width), np.float32))
         code = code_bytes(job.folder / MODEL_OBJECT)
@@ -141,15 +142,16 @@ def push_frames(job: Job, plan: Plan) -> Job:
     return replace(job, notes=(*job.notes, origin)) if origin else job
 
 
-def _check_fits(job: Job, board: Board, sizes: dict[str, int]) -> None:
-    """Refuse what the board could not hold, before anything runs.
+def _check_fits(job: Job, board: Board, sizes: dict[str, int], stack: int = 0) -> None:
+    """Refuse what the board could not hold: before anything runs, and once the stack of a step is known.
 
     Raises:
-        SsmithError: says how much is missing, and of what.
+        SsmithError: says how much of what is needed, and how much there is.
     """
     flash = sum(sizes.get(name, 0) for name in (".text", ".rodata", ".data"))
     ram = sum(sizes.get(name, 0) for name in (".data", ".bss"))
-    for what, needed, there in (("flash", flash, board.flash_bytes), ("RAM", ram, board.ram_bytes)):
+    memory = f"RAM ({ram:,} of state and frames, {stack:,} of stack)" if stack else "RAM"
+    for what, needed, there in (("flash", flash, board.flash_bytes), (memory, ram + stack, board.ram_bytes)):
         if there is not None and needed > there:
             raise SsmithError(
                 f"{job.artifact} needs {needed:,} bytes of {what}, and a board like {board.like} has"

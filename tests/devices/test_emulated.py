@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import replace
 
 import numpy as np
 import pytest
 
-from ssmith.devices import emulated, freestanding
+from ssmith.devices import emulated, freestanding, machine
 from ssmith.devices.bench import bench
 from ssmith.devices.emulated import BOARDS
 from ssmith.devices.everywhere import bench_everywhere
 from ssmith.devices.fleet import Board
+from ssmith.devices.machine import Machine
 from ssmith.devices.registry import find_target
 from ssmith.devices.target import Plan
 from ssmith.errors import SsmithError
@@ -81,13 +83,11 @@ def test_short_copies_are_no_calls(folder, tmp_path):
 def test_constants_cannot_be_written(folder, tmp_path):
     from unicorn.arm_const import UC_ARM_REG_R2
 
-    from ssmith.devices.machine import Machine
-
     find_target("emulated:cortex-m4").build(folder, "native", "float32", tmp_path)
-    machine = Machine(tmp_path / freestanding.PROGRAM, "CORTEX_M4")
-    machine._uc.reg_write(UC_ARM_REG_R2, 4)  # of memset(step, 0, 4)
+    core = Machine(tmp_path / freestanding.PROGRAM, "CORTEX_M4")
+    core._uc.reg_write(UC_ARM_REG_R2, 4)  # of memset(step, 0, 4)
     with pytest.raises(SsmithError, match=r"memset\(\) stopped at address .*write"):
-        machine.call("memset", machine.symbols["step"])
+        core.call("memset", core.symbols["step"])
 
 
 def test_a_larger_model_costs_more(tmp_path):
@@ -138,15 +138,43 @@ def test_what_does_not_fit_is_refused_with_the_numbers(folder, monkeypatch):
     assert "bytes of RAM" in (rows[0].error or "")
 
 
-def test_a_fault_is_told_with_its_address(folder, tmp_path):
-    from ssmith.devices.machine import Machine
-
+def test_ram_holds_the_stack_too(folder, tmp_path, monkeypatch):
+    (row,) = bench(folder, "emulated:cortex-m4", backends=["native"], precisions=["float32"])
     place = find_target("emulated:cortex-m4")
     place.build(folder, "native", "float32", tmp_path)
-    machine = Machine(tmp_path / freestanding.PROGRAM, "CORTEX_M4")
-    machine.symbols["step"] = 0x50000000  # where nothing is mapped
+    sizes = Machine(tmp_path / freestanding.PROGRAM, "CORTEX_M4").sizes
+    static, stack = sizes.get(".data", 0) + sizes[".bss"], row.stack_bytes
+    enough = replace(BOARDS["cortex-m4"], ram_bytes=static + stack, like="a thimble")
+    monkeypatch.setitem(BOARDS, "cortex-m4", enough)
+    assert bench(folder, "emulated:cortex-m4", backends=["native"], precisions=["float32"]) == [row]
+    monkeypatch.setitem(BOARDS, "cortex-m4", replace(enough, ram_bytes=static + stack - 1))
+    parts = rf"\({static:,} of state and frames, {stack:,} of stack\)"
+    with pytest.raises(SsmithError, match=rf"needs {static + stack:,} bytes of RAM {parts}"):
+        bench(folder, "emulated:cortex-m4", backends=["native"], precisions=["float32"])
+
+
+def test_a_model_that_hangs_is_stopped_and_the_others_go_on(folder, monkeypatch):
+    real = machine._load
+
+    def hanging(uc, program):
+        symbols, sizes = real(uc, program)
+        uc.mem_write(symbols["step"], b"\xfe\xe7")  # a branch to itself
+        return symbols, sizes
+
+    monkeypatch.setattr(machine, "_load", hanging)
+    monkeypatch.setattr(machine, "LIMIT_S", 0.5)
+    rows = bench_everywhere(folder, {n: Board(target=n) for n in ("emulated:cortex-m4", "wasm")})
+    assert [row.error is None for row in rows] == [False, False, True, True]
+    assert re.search(r"step\(\) was stopped after [\d,]+ instructions.* 0.5 s", rows[0].error or "")
+
+
+def test_a_fault_is_told_with_its_address(folder, tmp_path):
+    place = find_target("emulated:cortex-m4")
+    place.build(folder, "native", "float32", tmp_path)
+    core = Machine(tmp_path / freestanding.PROGRAM, "CORTEX_M4")
+    core.symbols["step"] = 0x50000000  # where nothing is mapped
     with pytest.raises(SsmithError, match=r"step\(\) stopped at address 0x50000000"):
-        machine.call("step")
+        core.call("step")
 
 
 @pytest.mark.parametrize(("target", "package"), [("emulated:cortex-m7", "unicorn"), ("wasm", "wasmtime")])
