@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 
 import numpy as np
 from scipy.optimize import minimize_scalar
@@ -32,6 +33,13 @@ def difference(a: System, b: System) -> System:
             f"one system maps {a.inputs} inputs to {a.outputs} outputs, the other {b.inputs} to {b.outputs}; "
             "only systems with the same channels can be compared"
         )
+    if a.channels is not None and b.channels is not None:
+        pairs = zip(a.split(), b.split(), strict=True)
+        parts = [
+            difference(one, other) if one and other else _negative(other) if other else one
+            for one, other in pairs
+        ]
+        return System.joined(parts, a.D - b.D)
     return System(
         lam=np.concatenate([a.lam, b.lam]),
         B=np.concatenate([a.B, b.B], axis=0),
@@ -65,6 +73,8 @@ def h2_norm(system: System) -> float:
         InputError: leading dimensions.
     """
     require_single(system)
+    if system.channels is not None:
+        return math.hypot(*_of_channels(system, h2_norm))
     d = feedthrough(system)
     first = (system.C @ system.B).real
     square = float(modal_products(system).sum() + (d * (d + 2.0 * first)).sum())
@@ -114,6 +124,8 @@ def hinf_norm(system: System, *, points: int = 512) -> float:
         InputError: leading dimensions.
     """
     require_single(system)
+    if system.channels is not None:
+        return max(_of_channels(system, lambda part: hinf_norm(part, points=points)))
     omega = frequency_grid(system, points)
     few = min(system.inputs, system.outputs) <= FEW_CHANNELS
     height = _gains(system, omega) if few else _frobenius(system, omega)
@@ -158,11 +170,27 @@ def rounding_bound(a: System, b: System) -> float:
     difference(a, b)
     if a.order != b.order:
         raise InputError(f"orders {a.order} and {b.order} differ, so modes cannot be matched one to one")
+    if a.channels is not None and a.channels == b.channels:
+        alone = np.abs(a.D - b.D)
+        pairs = zip(a.split(), b.split(), strict=True)
+        return max(
+            rounding_bound(one, other) if one and other else float(alone[h])
+            for h, (one, other) in enumerate(pairs)
+        )
     products_a, products_b = (np.einsum("yn,nu->nyu", s.C, s.B) for s in (a, b))
     gap_a, gap_b = 1.0 - np.abs(a.lam), 1.0 - np.abs(b.lam)
     moved = np.linalg.norm(products_a - products_b, axis=(1, 2)) / gap_a
     turned = np.linalg.norm(products_b, axis=(1, 2)) * np.abs(a.lam - b.lam) / (gap_a * gap_b)
     return float((moved + turned).sum() + np.linalg.norm(feedthrough(a) - feedthrough(b)))
+
+
+def _of_channels(system: System, norm: Callable[[System], float]) -> list[float]:
+    """A norm of each channel alone; of one without modes |D|."""
+    return [float(abs(system.D[h])) if part is None else norm(part) for h, part in enumerate(system.split())]
+
+
+def _negative(system: System) -> System:
+    return System(system.lam, system.B, -system.C, -system.D)
 
 
 def _residues(system: System) -> tuple[Complex, Complex, Complex]:

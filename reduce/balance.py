@@ -9,15 +9,19 @@ from __future__ import annotations
 
 import math
 from dataclasses import replace
+from typing import Literal
 
+import numpy as np
 from numpy.typing import ArrayLike
 
 from ssmith.errors import InputError
+from ssmith.reduce.channels import reduce_channels
 from ssmith.reduce.cut import Balanced, Cut, balance, find_cut, modes_needed
 from ssmith.reduce.extent import Extent
 from ssmith.reduce.factors import gramian_factors
 from ssmith.reduce.hankel import dropped
 from ssmith.reduce.modal import input_output_ratio, normalised
+from ssmith.reduce.planar import block_of
 from ssmith.reduce.reduction import Reduction as Reduction
 from ssmith.reduce.reduction import reduced, unchanged
 from ssmith.system import Real, System
@@ -51,7 +55,8 @@ def balanced_truncation(
     that leave the unit circle are moved back and counted in `clamped`.
 
     Args:
-        system: one system (no leading dimensions) of N modes.
+        system: one system (no leading dimensions) of N modes; channels are reduced each on its own, see
+            `channels`.
         order: how many modes to keep at most. N or more returns the input itself.
         tolerance: instead of order: the fraction of the spectrum that may be dropped, of Σσ with exact
             Gramians, of Σσ² as soon as one is given. 0 drops what is rounding only.
@@ -75,6 +80,15 @@ def balanced_truncation(
             f"bound = {bound} with a given Gramian; the bound 2 Σσ holds for exact Gramians only, so leave "
             "controllability and observability out, or write a tolerance"
         )
+    if system.channels is not None:
+        given = [None if g is None else np.asarray(g) for g in (controllability, observability)]
+
+        def one(channel: int, part: System, modes: int) -> Reduction:
+            reach, see = (block_of(moment, system, channel) for moment in given)
+            return balanced_truncation(part, order=modes, controllability=reach, observability=see)
+
+        power: Literal[1, 2] = 1 if exact else 2
+        return reduce_channels(system, extent, one, power=power, bound_factor=2.0 if exact else None)
     return truncated(system, gramian_factors(system, controllability, observability), extent, exact=exact)
 
 

@@ -15,10 +15,11 @@ import numpy as np
 
 from ssmith.errors import InputError
 from ssmith.reduce.balance import truncated
+from ssmith.reduce.channels import reduce_channels
 from ssmith.reduce.extent import Extent
 from ssmith.reduce.measured import Measured as Measured
 from ssmith.reduce.measured import measured_factors
-from ssmith.reduce.planar import require_single
+from ssmith.reduce.planar import block_of, require_single
 from ssmith.reduce.published import complex_truncation
 from ssmith.reduce.reduction import NOTHING_TO_BALANCE, Reduction, unchanged
 from ssmith.reduce.selection import modal_truncation, mode_gains
@@ -127,7 +128,8 @@ def reduce_system(
 
     The promises are kept by the code: where stability is promised and rounding still puts a pole outside,
     there is no cut but a note, and `error_bound` is nan where no bound holds. A system that does nothing, or
-    was seen to do nothing, comes back unchanged with a note.
+    was seen to do nothing, comes back unchanged with a note. Channels that do not mix are reduced each on its
+    own, see `channels`.
 
     Args:
         system: one system (no leading dimensions) of N modes.
@@ -156,6 +158,8 @@ def reduce_system(
         )
     extent = Extent(order, tolerance, bound, min_order, multiple)
     require_single(system)
+    if system.channels is not None and mode_gains(system).any():
+        return _by_channel(system, chosen, seen, extent)
     if not mode_gains(system).any():
         note = "skipped: no mode has both input and output weights, so the layer only passes on D u"
         return unchanged(system, np.zeros(2 * system.order), note)
@@ -170,6 +174,24 @@ def reduce_system(
     if not reduction.singular_values.any():
         return unchanged(system, reduction.singular_values, NOTHING_TO_BALANCE)
     return _promised(system, replace(reduction, notes=(*reduction.notes, *notes)), chosen)
+
+
+def _by_channel(system: System, criterion: Criterion, seen: Measured, extent: Extent) -> Reduction:
+    """Each channel by the same criterion; of what was measured it sees its own states and outputs."""
+
+    def one(channel: int, part: System, modes: int) -> Reduction:
+        weight = seen.output_weight
+        own = Measured(
+            block_of(seen.controllability, system, channel),
+            block_of(seen.observability, system, channel),
+            None if weight is None else np.asarray(weight)[channel : channel + 1, channel : channel + 1],
+            seen.samples,
+        )
+        return reduce_system(part, criterion=criterion.name, measured=own, order=modes)
+
+    # Of the modal criterion Σσ of what goes bounds the error, of the complex one σ stands twice.
+    factor = {"exact": 2.0, "modal": 1.0, "complex": 1.0}.get(criterion.name)
+    return reduce_channels(system, extent, one, power=criterion.power, bound_factor=factor)
 
 
 def _promised(system: System, reduction: Reduction, criterion: Criterion) -> Reduction:

@@ -38,7 +38,7 @@ def rounded(system: System) -> System | None:
     lam, b, c = (a.astype(np.complex64) for a in (system.lam, system.B, system.C))
     if float(np.abs(lam.astype(np.complex128)).max()) >= 1.0:
         return None
-    return System(lam, b, c)
+    return System(lam, b, c, np.zeros_like(system.D), channels=system.channels)
 
 
 def sound(system: System, allowance: float = 0.0) -> bool:

@@ -12,6 +12,7 @@ from numpy.typing import ArrayLike
 
 from ssmith.errors import InputError
 from ssmith.reduce.factors import gramian_factors
+from ssmith.reduce.planar import block_of
 from ssmith.reduce.spectrum import singular_values
 from ssmith.system import Real, System
 
@@ -38,6 +39,18 @@ def hankel_singular_values(
     Raises:
         InputError: leading dimensions, or a given matrix that is not a Gramian of this system's states.
     """
+    if system.channels is not None:
+        given = [None if g is None else np.asarray(g) for g in (controllability, observability)]
+        of_channels = [
+            hankel_singular_values(
+                part,
+                controllability=block_of(given[0], system, h),
+                observability=block_of(given[1], system, h),
+            )
+            for h, part in enumerate(system.split())
+            if part is not None
+        ]
+        return np.sort(np.concatenate(of_channels))[::-1]
     reach, see = gramian_factors(system, controllability, observability)
     return resolved(singular_values(see.T @ reach), reach, see)[0]
 

@@ -8,7 +8,10 @@ r"""The real system of order 2N behind a diagonal one, in planar coordinates [Re
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
+from numpy.typing import NDArray
 
 from ssmith.errors import InputError
 from ssmith.system import Complex, Real, System
@@ -48,3 +51,17 @@ def advance(lam: Complex, x: Real) -> Real:
     re, im = lam.real[:, None], lam.imag[:, None]
     top, bottom = x[:n], x[n:]
     return np.concatenate([re * top - im * bottom, im * top + re * bottom], axis=0)
+
+
+def channel_rows(channels: Sequence[int], channel: int, order: int) -> NDArray[np.intp]:
+    """Places of a channel's modes in planar coordinates of the whole system, of so many modes; (2n,)."""
+    own = np.arange(channels[channel]) + sum(channels[:channel])
+    return np.concatenate([own, own + order])
+
+
+def block_of(moment: Real | None, system: System, channel: int) -> Real | None:
+    """A channel's part of a planar second moment (2N, 2N), (2n, 2n): what channels share is left out."""
+    if moment is None or system.channels is None or moment.shape != (2 * system.order,) * 2:
+        return moment  # of a wrong shape: refused where it is read
+    rows = channel_rows(system.channels, channel, system.order)
+    return np.asarray(moment)[np.ix_(rows, rows)]

@@ -15,9 +15,8 @@ from typing import TYPE_CHECKING, Any
 from ssmith.bundle import Bundle
 from ssmith.cost import ModelCost
 from ssmith.errors import InputError, MissingToolError, SsmithError
-from ssmith.ops import Tensors
 from ssmith.recipe import CriterionName, Recipe
-from ssmith.torchfree_cutter import Cutter, Seen, layer_name
+from ssmith.torchfree_cutter import Cutter, Model, Seen, layer_name
 
 if TYPE_CHECKING:
     from ssmith.train.goal import Goal
@@ -113,12 +112,12 @@ def _cutter(bundle: Bundle, criterion: CriterionName | None, recipe: Recipe | No
 def _reduced(cutter: Cutter, goal: Goal) -> Reduced:
     """The model cut to a goal."""
     aims = _aims(cutter, goal)
-    tensors, rows = cutter.cut(aims)
-    _check_reached(cutter, aims, tensors, rows)
+    model, rows = cutter.cut(aims)
+    _check_reached(model, aims, rows)
     accepted = [row | {"goal": goal.words} for row in rows if row["accepted"]]
-    bundle = cutter.frozen(tensors, accepted, goal.words) if accepted else cutter.bundle
+    bundle = cutter.frozen(model, accepted, goal.words) if accepted else cutter.bundle
     cost = ModelCost.of("bytes", cutter.bundle.meta.ops, cutter.bundle.tensors)
-    orders = tuple(tensors[op.lam].shape[1] for op in cutter.layers)
+    orders = tuple(map(model.order, range(len(cutter.present))))
     facts: Facts = {
         "criterion": cutter.criterion,
         "measured on": cutter.seen.words,
@@ -126,7 +125,7 @@ def _reduced(cutter: Cutter, goal: Goal) -> Reduced:
         f" {INSTALL} for the task-aware criterion, which keeps more accuracy",
         "orders": {"before": list(cutter.present), "after": list(orders)},
         "weight_bytes": {"before": int(cost.total(cutter.present)), "after": int(cost.total(orders))},
-        "output_error": cutter.change(tensors),
+        "output_error": cutter.change(model),
     }
     return Reduced(bundle, tuple(rows), facts if accepted else facts | {"result": "nothing was cut"})
 
@@ -175,13 +174,11 @@ def _within_budget(cutter: Cutter, goal: Goal) -> tuple[int, ...]:
     return split_budget(goal, cutter.spectra(), cost, power=power, loss=change).orders
 
 
-def _check_reached(
-    cutter: Cutter, aims: Sequence[Facts | None], tensors: Tensors, rows: Sequence[Facts]
-) -> None:
+def _check_reached(model: Model, aims: Sequence[Facts | None], rows: Sequence[Facts]) -> None:
     """Orders, given or from a budget, are kept, or nothing is written."""
     reasons = {row["layer"]: row["reason"] for row in rows}
-    for index, (op, aim) in enumerate(zip(cutter.layers, aims, strict=True)):
-        order = tensors[op.lam].shape[1]
+    for index, aim in enumerate(aims):
+        order = model.order(index)
         if aim is not None and order > aim.get("order", order):
             raise SsmithError(
                 f"layer {index} stays at {order} states, not the {aim['order']} asked for:"

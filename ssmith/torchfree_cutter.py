@@ -9,18 +9,17 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ssmith.bundle import INTEGER_FIELDS, Bundle, GoldenMeta
+from ssmith.bundle import INTEGER_FIELDS, Bundle
 from ssmith.errors import InputError
-from ssmith.golden import recorded_tolerance
-from ssmith.ops import SSM, Float32, Tensors, ssm_system, ssm_tensors, tensor_names
+from ssmith.ops import SSM, Float32, Op, Tensors, ssm_system, ssm_tensors, tensor_names
 from ssmith.quant import PREFIX, SCALES
 from ssmith.recipe import CriterionName, Recipe
+from ssmith.runtime.record import record_golden
 from ssmith.runtime.reference import layer_states, run
-from ssmith.system import Real
+from ssmith.system import Real, System
 
 if TYPE_CHECKING:
     from ssmith.reduce import Measured, Reduction
-    from ssmith.system import System
     from ssmith.train.cuts import LayerCut
 
 Facts = dict[str, Any]
@@ -77,11 +76,39 @@ class Seen:
             scale=splits.output_std.astype(np.float64),
         )
 
-    def answers(self, bundle: Bundle, tensors: Tensors) -> Real:
+    def answers(self, model: Model) -> Real:
         """The outputs to preserve on the held-out sequences, all below each other, (·, Y)."""
-        outputs = [run(bundle.meta.ops, tensors, block)[0] for block in self.held_out]
+        outputs = [run(model.ops, model.tensors, block)[0] for block in self.held_out]
         start = -1 if self.last_only else self.ignore_first
         return np.concatenate([y[start:] / self.scale for y in outputs])
+
+
+@dataclass(frozen=True, eq=False)
+class Model:
+    """An op list with its weights; a cut changes the tensors, and which channels have how many modes."""
+
+    ops: tuple[Op, ...]
+    tensors: Tensors
+
+    @property
+    def layers(self) -> list[SSM]:
+        """The SSM ops in order."""
+        return [op for op in self.ops if isinstance(op, SSM)]
+
+    def order(self, index: int) -> int:
+        """N of a layer."""
+        return int(self.tensors[self.layers[index].lam].shape[1])
+
+    def system(self, index: int) -> System:
+        """A layer as a system."""
+        return ssm_system(self.layers[index], self.tensors)
+
+    def with_system(self, index: int, system: System) -> Model:
+        """The model with another system in a layer; D stays."""
+        old = self.layers[index]
+        new = old.model_copy(update={"channels": system.channels})
+        ops = tuple(new if op is old else op for op in self.ops)
+        return Model(ops, {**self.tensors, **ssm_tensors(new, system)})
 
 
 class Cutter:
@@ -93,8 +120,8 @@ class Cutter:
         seen: the data.
 
     Attributes:
-        layers: the SSM ops in order.
-        present: N of each.
+        model: the uncut one.
+        present: N of each layer.
 
     Raises:
         InputError: another op reads a tensor of a layer.
@@ -102,59 +129,56 @@ class Cutter:
 
     def __init__(self, bundle: Bundle, criterion: CriterionName, seen: Seen) -> None:
         self.bundle, self.criterion, self.seen = bundle, criterion, seen
-        self.layers = [op for op in bundle.meta.ops if isinstance(op, SSM)]
-        self.present = tuple(bundle.tensors[op.lam].shape[1] for op in self.layers)
-        _refuse_shared(bundle, self.layers)
-        self._before = seen.answers(bundle, bundle.tensors)
+        self.model = Model(bundle.meta.ops, bundle.tensors)
+        self.present = tuple(map(self.model.order, range(len(self.model.layers))))
+        _refuse_shared(bundle, self.model.layers)
+        self._before = seen.answers(self.model)
 
-    def cut(self, aims: Sequence[Facts | None]) -> tuple[Tensors, list[Facts]]:
+    def cut(self, aims: Sequence[Facts | None]) -> tuple[Model, list[Facts]]:
         """Cut the layers from the first on, each with statistics of what the ones before became.
 
         Args:
             aims: what to ask ``ssmith.reduce.reduce_system`` for, one entry a layer; None leaves it alone.
 
         Returns:
-            The model's tensors afterwards, and one record for each layer with an aim, ready for JSON.
+            The model afterwards, and one record for each layer with an aim, ready for JSON.
         """
+        from ssmith.reduce.guard import rounded
         from ssmith.train.cuts import CutReport
 
-        tensors: Tensors = self.bundle.tensors
+        model = self.model
         cuts: list[LayerCut] = []
         answers = self._before
-        for index, (op, aim) in enumerate(zip(self.layers, aims, strict=True)):
+        for index, aim in enumerate(aims):
             if aim is None:
                 continue
-            full = ssm_system(op, tensors)
-            reduction = self._reduce(full, op, tensors, aim)
-            smaller = _stored(op, reduction) if reduction.order < full.order else None
-            if smaller is None:
+            full = model.system(index)
+            reduction = self._reduce(model, index, aim)
+            if reduction.order >= full.order or rounded(reduction.system) is None:
                 cuts.append(self._left(index, full, reduction))
                 continue
-            tensors = {**tensors, **smaller}
-            changed = self.seen.answers(self.bundle, tensors)
-            cuts.append(
-                self._done(index, full, reduction, ssm_system(op, tensors), _change(answers, changed))
-            )
+            model = model.with_system(index, reduction.system)
+            changed = self.seen.answers(model)
+            cuts.append(self._done(index, full, reduction, model.system(index), _change(answers, changed)))
             answers = changed
-        return tensors, CutReport(0, 1, tuple(cuts)).as_json()
+        return model, CutReport(0, 1, tuple(cuts)).as_json()
 
-    def change(self, tensors: Tensors) -> float:
+    def change(self, model: Model) -> float:
         """Relative RMS change of the outputs on the held-out sequences; nan where they are all zero."""
-        return _change(self._before, self.seen.answers(self.bundle, tensors))
+        return _change(self._before, self.seen.answers(model))
 
     def spectra(self) -> list[Real]:
         """σ of each layer of the uncut model, descending, (2N,) each."""
-        tensors = self.bundle.tensors
         return [
-            self._reduce(ssm_system(op, tensors), op, tensors, {"order": n}).singular_values
-            for op, n in zip(self.layers, self.present, strict=True)
+            self._reduce(self.model, index, {"order": n}).singular_values
+            for index, n in enumerate(self.present)
         ]
 
-    def frozen(self, tensors: Tensors, cuts: Sequence[Facts], reduced_to: str) -> Bundle:
+    def frozen(self, model: Model, cuts: Sequence[Facts], reduced_to: str) -> Bundle:
         """The bundle of a cut model: golden outputs made again by the float64 reference.
 
         Args:
-            tensors: as ``cut`` returned them.
+            model: as ``cut`` returned it.
             cuts: records to add to the history.
             reduced_to: the goal in words, for the provenance.
 
@@ -162,48 +186,40 @@ class Cutter:
             SsmithError: float32 does not carry the cut model.
         """
         meta = self.bundle.meta
-        weights = {name: a for name, a in tensors.items() if not name.startswith((PREFIX, SCALES))}
-        golden = []
-        for case in self.bundle.golden():
-            exact, _ = run(meta.ops, tensors, case.input)
-            rounded, _ = run(meta.ops, tensors, case.input, precision="float32")
-            scale = max(float(np.abs(exact).max(initial=0.0)), 1e-6)
-            spread = float(np.abs(rounded - exact).max(initial=0.0)) / scale
-            tolerance = recorded_tolerance(case.name, spread)
-            golden.append(GoldenMeta(name=case.name, relative_tolerance=tolerance))
-            output = exact.astype(np.float32)
-            weights |= {f"golden.{case.name}.{part}": output for part in ("output", "streamed")}
+        weights = {n: a for n, a in model.tensors.items() if not n.startswith((PREFIX, SCALES))}
+        inputs = {case.name: case.input for case in self.bundle.golden()}
+        golden, recorded = record_golden(model.ops, weights, inputs)
         provenance = {
             "reduced_from": self.bundle.sha256,
             "reduced_to": reduced_to,
             "golden_from": "reference",  # no trained network was there to record
         }
         changes = {
-            "golden": tuple(golden),
+            "ops": model.ops,
+            "golden": golden,
             "reduction": (*meta.reduction, *cuts),
             "provenance": {**meta.provenance, **provenance},
             **dict.fromkeys(INTEGER_FIELDS),  # the ranges of the states before the cut are not those after it
         }
-        return Bundle(meta.model_copy(update=changes), weights)
+        return Bundle(meta.model_copy(update=changes), weights | recorded)
 
-    def _reduce(self, system: System, op: SSM, tensors: Tensors, aim: Facts) -> Reduction:
+    def _reduce(self, model: Model, index: int, aim: Facts) -> Reduction:
         from ssmith.reduce import CRITERIA, reduce_system
 
-        seen = self._measured(op, tensors) if CRITERIA[self.criterion].states else None
-        return reduce_system(system, criterion=self.criterion, measured=seen, **aim)
+        seen = self._measured(model, index) if CRITERIA[self.criterion].states else None
+        return reduce_system(model.system(index), criterion=self.criterion, measured=seen, **aim)
 
-    def _measured(self, op: SSM, tensors: Tensors) -> Measured:
+    def _measured(self, model: Model, index: int) -> Measured:
         """E[x xᵀ] of a layer's planar states, (2N, 2N), over every frame of the sequences."""
         from ssmith.reduce import Measured
 
-        size = 2 * tensors[op.lam].shape[1]
+        size = 2 * model.order(index)
         total, count = np.zeros((size, size)), 0
         for block in self.seen.statistics:
             state = None
             for start in range(0, len(block), FRAMES):
-                x, state = layer_states(
-                    self.bundle.meta.ops, tensors, op, block[start : start + FRAMES], state
-                )
+                piece = block[start : start + FRAMES]
+                x, state = layer_states(model.ops, model.tensors, model.layers[index], piece, state)
                 total += x.T @ x
                 count += len(x)
         return Measured(controllability=total / count, samples=count)
@@ -246,13 +262,6 @@ class Cutter:
             notes=reduction.notes,
             **certificate(full, reduction, stored),
         )
-
-
-def _stored(op: SSM, reduction: Reduction) -> dict[str, Float32] | None:
-    """The reduced layer's tensors; None where float32 rounds a pole onto the unit circle."""
-    from ssmith.reduce.guard import rounded
-
-    return None if rounded(reduction.system) is None else ssm_tensors(op, reduction.system)
 
 
 def _refuse_shared(bundle: Bundle, layers: Sequence[SSM]) -> None:

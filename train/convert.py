@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, TypeGuard
 
 import numpy as np
 import torch
@@ -80,7 +80,10 @@ def convert(module: nn.Module, path: str, draft: Draft) -> None:
         InputError: no converter knows this type (a subclass may compute anything, so it counts as another
             type), or a setting of it has no op.
     """
-    function = _ssm if _is_layer(module) else CONVERTERS.get(type(module))
+    if _is_layer(module):
+        _ssm(module, path, draft)
+        return
+    function = CONVERTERS.get(type(module))
     if function is None:
         known = ", ".join(sorted({kind.__name__ for kind in CONVERTERS} | {"SSMLayer"}))
         raise _refusal(
@@ -186,7 +189,7 @@ def _append_batch_norm(
     draft.affine(path, gain, offset - gain * mean)
 
 
-def _is_layer(module: nn.Module) -> bool:
+def _is_layer(module: nn.Module) -> TypeGuard[SSMLayer]:
     """Whether it is an SSM layer that computes as all of them do, from poles and matrices."""
     own = (getattr(type(module), name, None) for name in ("forward", "process", "step"))
     return isinstance(module, SSMLayer) and tuple(own) == (

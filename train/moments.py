@@ -87,8 +87,9 @@ def _carry_one(name: str, key: str, value: Any, basis: Basis) -> Any:
     if name == "B":
         new = _packed(_power(basis.stored, square).T @ _whole(old, basis.inside_old), basis.inside_new)
     elif name == "C":
-        rows = _power(basis.to_reduced, square) @ _whole(old.T, basis.inside_old)
-        new = _packed(rows, basis.inside_new).T
+        rows = old.T if basis.inside_old is None else _whole(old, basis.inside_old)  # Cᵀ, (2N, H)
+        rows = _power(basis.to_reduced, square) @ rows
+        new = rows.T if basis.inside_new is None else _packed(rows, basis.inside_new)
     else:
         size = len(basis.gain_new)
         new = old.mean().expand(size) if square else old.new_zeros(size)

@@ -16,12 +16,14 @@ from collections.abc import Iterable
 from dataclasses import replace
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
 from ssmith.reduce import Reduction
+from ssmith.reduce.planar import channel_rows
 from ssmith.reduce.refit import refit_output
-from ssmith.system import System
+from ssmith.system import Complex, Real, System
 from ssmith.train.batches import Outputs, parts
 from ssmith.train.scan import scan_states
 from ssmith.train.ssm_layer import SSMLayer
@@ -71,13 +73,25 @@ def refitted(
     finally:
         handle.remove()
     require_called(name, steps)
-    fitted = refit_output((gram / steps).numpy(), (cross / steps).numpy())
+    fitted = _fitted(small, (gram / steps).numpy(), (cross / steps).numpy())
     return replace(
         reduction,
         system=replace(small, C=fitted),
         error_bound=math.nan,
         notes=(*reduction.notes, f"C fitted to the full layer's outputs on {steps} time steps"),
     )
+
+
+def _fitted(system: System, gram: Real, cross: Real) -> Complex:
+    """C by least squares; of a system with channels each one's own."""
+    if system.channels is None:
+        return refit_output(gram, cross)
+    whole = np.zeros(system.C.shape, np.complex128)
+    for h, modes in enumerate(system.channels):
+        if modes:
+            rows = channel_rows(system.channels, h, system.order)
+            whole[h, rows[:modes]] = refit_output(gram[np.ix_(rows, rows)], cross[h : h + 1, rows])
+    return whole
 
 
 def _dynamics(system: System) -> tuple[Tensor, Tensor]:

@@ -200,3 +200,17 @@ def test_a_layer_goes_into_a_system_and_back():
         assert set(back) == {op.lam, op.B, op.C}
         for name, array in back.items():
             np.testing.assert_array_equal(array, bundle.tensors[name])
+
+
+def test_channels_are_cut_each_on_its_own(tmp_path):
+    channels = [(3, 0, 4, 2, 3), (2, 2, 2, 2, 2)]
+    bundle = random_bundle(np.random.default_rng(3), channels=channels)
+    done = reduce_without_torch(bundle, Goal(order=(6, 5)))
+    assert orders(done.bundle) == (6, 5)
+    for system, before in zip(done.bundle.systems(), channels, strict=True):
+        assert system.channels is not None
+        assert all(a <= b for a, b in zip(system.channels, before, strict=True))
+    done.bundle.write(tmp_path / "net.ssm")
+    assert Bundle.read(tmp_path / "net.ssm").systems()[0].channels == done.bundle.systems()[0].channels
+    budget = reduce_without_torch(bundle, Goal(max_cost=("parameters", 290)))
+    assert sum(orders(budget.bundle)) < 22

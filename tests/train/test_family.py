@@ -21,7 +21,7 @@ KINDS = ("lru", "s4d", "s5")
 
 
 def layer(kind: str, width: int = 3, order: int = 8, seed: int = 0, **settings_) -> SSMLayer:
-    model = ModelSettings(layer=kind, width=width, order=order, **settings_)  # type: ignore[arg-type]
+    model = ModelSettings(layer=kind, width=width, order=order, **settings_)
     return build_layer(model, order, torch.Generator().manual_seed(seed))
 
 
@@ -51,7 +51,7 @@ def test_forward_steps_and_pieces_obey_the_systems_equation(kind, width, order, 
 
 
 @pytest.mark.parametrize("discretization", ["zoh", "bilinear"])
-def test_s5_is_the_published_layer(discretization) -> None:
+def test_s5_is_the_published_layer(discretization):
     ssm = layer("s5", discretization=discretization)
     lam = torch.complex(-ssm.log_A_real.exp(), ssm.A_imag).detach().numpy()
     re, im = (part.detach().numpy() for part in ssm.B.chunk(2))
@@ -68,7 +68,7 @@ def test_s5_is_the_published_layer(discretization) -> None:
     assert_same(ssm.system(), expected)
 
 
-def test_s4d_is_the_published_layer() -> None:
+def test_s4d_is_the_published_layer():
     ssm = layer("s4d", 3, 12)
     lam_log, imag = (p.detach().numpy().reshape(3, 4) for p in (ssm.log_A_real, ssm.A_imag))
     re, im = (part.detach().numpy().reshape(3, 4) for part in ssm.C.chunk(2))
@@ -144,7 +144,7 @@ def test_extreme_poles_come_back_too(kind) -> None:
 
 @pytest.mark.parametrize("kind", ["s4d", "s5"])
 @pytest.mark.parametrize("discretization", ["zoh", "bilinear"])
-def test_gradients_are_those_of_the_formula(kind, discretization) -> None:
+def test_gradients_are_those_of_the_formula(kind, discretization):
     ssm = layer(kind, 2, 4, discretization=discretization).double()
     u = inputs(1, 12, 2).double()
     loss = ssm(u).square().sum()

@@ -65,3 +65,27 @@ def test_precision_and_layout_are_the_optimisers():
     for how in (carry("C", adam(4, 10), basis()), keep("C", adam(4, 10), 5, 3)):
         assert how["exp_avg"].dtype == torch.float32 and how["exp_avg"].shape == (4, 6)
         assert how["exp_avg"].is_contiguous()
+
+
+def test_first_moments_obey_it_with_complex_gains_and_with_channels():
+    """What S4D and S5 store is B divided by a complex gain; S4D stores one entry a mode, its channel's."""
+    generator = torch.Generator().manual_seed(5)
+    masks = (torch.eye(2).bool()[[0, 0, 0, 1, 1]].repeat(2, 1), torch.eye(2).bool()[[0, 1, 1]].repeat(2, 1))
+    x, y = basis().to_full, basis().to_reduced
+    for inside in ((None, None), masks):
+        gains = (torch.randn(n, dtype=torch.complex128, generator=generator) + 2 for n in (5, 3))
+        change = Basis(x, y, *gains, *inside)
+        old, new = (10,) if inside[0] is not None else (10, 2), (6,) if inside[1] is not None else (6, 2)
+        weight = torch.randn(*old, dtype=torch.float64, generator=generator)
+        small = torch.zeros(*new, dtype=torch.float64, requires_grad=True)
+        whole = small
+        if inside[1] is not None:
+            whole = torch.zeros(6, 2, dtype=torch.float64).masked_scatter(inside[1], small)
+        whole = change.gain_new[:, None] * torch.complex(*whole.chunk(2))
+        full = torch.complex(*(x @ torch.cat([whole.real, whole.imag])).chunk(2)) / change.gain_old[:, None]
+        stored = torch.cat([full.real, full.imag])
+        (weight * (stored if inside[0] is None else stored[inside[0]])).sum().backward()
+        assert torch.allclose(carry("B", {"exp_avg": weight}, change)["exp_avg"], small.grad)
+        if inside[0] is not None:
+            assert carry("C", {"exp_avg": weight}, change)["exp_avg"].shape == (6,)
+            assert keep("C", {"exp_avg": weight}, 5, 3)["exp_avg"].shape == (6,)
