@@ -32,7 +32,6 @@ from ssmith.train.ssm_layer import (
     fitting_feedthrough,
     median_ratio,
     representable,
-    rounded_poles,
     to_numpy,
 )
 
@@ -40,12 +39,7 @@ Parts = dict[str, NDArray[np.float64]]
 
 
 class ContinuousLayer(SSMLayer):
-    r"""The base of S4D and S5; see the top of this file.
-
-    The poles are computed in float64 on the CPU, held at \|λ\| ≤ ``MAX_RADIUS`` and rounded to float32 once.
-    Gradients pass through the rounding and the limit as if neither were there. As in an LRU, λ moves from an
-    anchor, the parameters and λ of the start or of a loaded system, whose poles come back to the last bit.
-    """
+    """The base of S4D and S5; see the top of this file."""
 
     SSM_PARAMETERS: ClassVar[tuple[str, ...]] = ("log_A_real", "A_imag", "log_dt", "B")
 
@@ -54,7 +48,6 @@ class ContinuousLayer(SSMLayer):
     log_dt: nn.Parameter  # (N,), or (H,) where a channel has one
     B: nn.Parameter
     C: nn.Parameter
-    pole_anchor: Tensor  # (5, N): log_A_real, A_imag, log_dt of each mode, Re λ, Im λ
 
     def __init__(self, discretization: Discretization) -> None:
         super().__init__()
@@ -67,21 +60,19 @@ class ContinuousLayer(SSMLayer):
 
     def poles(self) -> Tensor:
         """See ``SSMLayer.poles``."""
-        anchor = self.pole_anchor.cpu().double()
-        moved = self._discrete(*self._dynamics())[0] - self._discrete(*anchor[:3])[0]
-        free = torch.stack([anchor[3] + moved.real, anchor[4] + moved.imag])
-        return rounded_poles(free).to(self.log_A_real.device)
+        return self.anchored(self._planar_poles, *self._dynamics())
 
     def mode_log_dt(self) -> Tensor:
         """Log Δ of each mode, (N,)."""
         return self.log_dt
 
     def _dynamics(self) -> tuple[Tensor, Tensor, Tensor]:
-        """log_A_real, A_imag and log Δ of each mode, float64 on the CPU."""
-        log_real, imag, log_dt = (
-            t.cpu().double() for t in (self.log_A_real, self.A_imag, self.mode_log_dt())
-        )
-        return log_real, imag, log_dt
+        """log_A_real, A_imag and log Δ of each mode."""
+        return self.log_A_real, self.A_imag, self.mode_log_dt()
+
+    def _planar_poles(self, log_real: Tensor, imag: Tensor, log_dt: Tensor) -> Tensor:
+        pole, _ = self._discrete(log_real, imag, log_dt)
+        return torch.stack([pole.real, pole.imag])
 
     def _discrete(self, log_real: Tensor, imag: Tensor, log_dt: Tensor) -> tuple[Tensor, Tensor]:
         """λ̄ by the formula, and what it multiplies B with; both (N,), complex128."""
@@ -92,19 +83,9 @@ class ContinuousLayer(SSMLayer):
         slow = 1 - lam * dt / 2
         return (1 + lam * dt / 2) / slow, dt / slow
 
-    @torch.no_grad()
-    def _anchor(self, lam: Tensor | None = None) -> Tensor:
-        """The anchor of the parameters as they are, at these poles (2, N) or at the formula's."""
-        rows = self._dynamics()
-        if lam is None:
-            pole, _ = self._discrete(*rows)
-            exact = torch.stack([pole.real, pole.imag]).numpy()
-            lam = torch.from_numpy(representable(exact))
-        return torch.stack([*(row.to(self.D) for row in rows), *lam.to(self.D)])
-
     def _gain(self) -> Tensor:
         """The factor of B, planar parts (2, N), in the parameters' type."""
-        _, gain = self._discrete(*self._dynamics())
+        _, gain = self._discrete(*(value.cpu().double() for value in self._dynamics()))
         return torch.stack([gain.real, gain.imag]).to(self.D)
 
     def _loaded(
@@ -147,21 +128,16 @@ class ContinuousLayer(SSMLayer):
             arrays["D"] = d
         return arrays, scale, gain
 
-    def _exchange(
+    def _replace(
         self, arrays: Parts, scale: NDArray[np.float64], gain: Complex, buffers: dict[str, Tensor]
     ) -> LoadedSystem:
         """Put new Parameters in place, with these buffers and the anchor at ``poles``."""
-        gain_old, channels_old = self._gain_now(), self.channels
-        lam = self.new_tensor(arrays.pop("poles"))
-        new = {name: nn.Parameter(self.new_tensor(a)) for name, a in arrays.items()}
-        old = {name: getattr(self, name) for name in new}
-        self.put({**new, **buffers})
-        self.put({"pole_anchor": self._anchor(lam)})
-        return LoadedSystem(old, new, scale, gain_old, gain, channels_old, self.channels)
-
-    def _gain_now(self) -> Complex:
-        gain: Complex = self._discrete(*self._dynamics())[1].detach().numpy()
-        return gain
+        re, im = to_numpy(self._gain())
+        channels = self.channels
+        lam = torch.from_numpy(arrays.pop("poles"))
+        old, new = self.exchange(arrays, buffers)
+        self.put({"pole_anchor": self.anchor(self._planar_poles, *self._dynamics(), lam=lam)})
+        return LoadedSystem(old, new, scale, re + 1j * im, gain, channels, self.channels)
 
 
 def planar_product(gain: Tensor, rows: Tensor) -> Tensor:

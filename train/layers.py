@@ -19,7 +19,6 @@ from ssmith.train.ssm_layer import (
     fitting_feedthrough,
     median_ratio,
     representable,
-    rounded_poles,
     to_numpy,
 )
 
@@ -31,14 +30,6 @@ class LRU(SSMLayer):
 
     with λ = exp(-exp(nu_log) + i theta). States and matrices are real and planar: x is
     [Re x (N) | Im x (N)], B is [Re B; Im B] (2N, H), C is [Re C, -Im C] (H, 2N).
-
-    The poles are computed in float64 on the CPU, held at \|λ\| ≤ ``MAX_RADIUS`` and rounded to float32
-    once (``poles``); training, the reduction and every export use those rounded values. Gradients
-    pass through the rounding and the limit as if neither were there.
-
-    float32 nu_log and theta cannot say every float32 λ. So λ moves from an anchor, (nu_log, theta, λ) of
-    the start or of the system that was loaded: its poles come back to the last bit, and later λ differs
-    from the formula by a constant of rounding size.
 
     Args:
         width: H, inputs and outputs.
@@ -59,7 +50,6 @@ class LRU(SSMLayer):
     gamma_log: nn.Parameter  # (N,)
     B: nn.Parameter  # (2N, H), without γ
     C: nn.Parameter  # (H, 2N)
-    pole_anchor: Tensor  # (4, N): nu_log, theta, Re λ, Im λ
 
     def __init__(
         self,
@@ -87,9 +77,7 @@ class LRU(SSMLayer):
         nu_log = torch.log(-0.5 * torch.log(squared.clamp(min=MIN_RADIUS**2)))
         self.nu_log = nn.Parameter(nu_log.float())
         self.theta = nn.Parameter((max_phase * uniform()).float())
-        start = self.nu_log.detach(), self.theta.detach()
-        lam = torch.from_numpy(representable(_polar(*(t.double() for t in start)).numpy()))
-        self.register_buffer("pole_anchor", torch.stack([*start, *lam]))
+        self.register_buffer("pole_anchor", self.anchor(_polar, self.nu_log, self.theta))
         self.gamma_log = nn.Parameter((0.5 * torch.log(-torch.expm1(-2 * nu_log.exp()))).float())
         self.B = nn.Parameter(normal(2 * order, width) / math.sqrt(2 * width))
         self.C = nn.Parameter(normal(width, 2 * order) / math.sqrt(order))
@@ -102,9 +90,7 @@ class LRU(SSMLayer):
 
     def poles(self) -> Tensor:
         """λ as everyone sees it: rows [Re; Im], shape (2, N), float32, on the parameters' device."""
-        nu_log, theta, anchor = (t.cpu().double() for t in (self.nu_log, self.theta, self.pole_anchor))
-        free: Tensor = anchor[2:] + (_polar(nu_log, theta) - _polar(anchor[0], anchor[1]))
-        return rounded_poles(free).to(self.nu_log.device)
+        return self.anchored(_polar, self.nu_log, self.theta)
 
     def input_matrix(self) -> Tensor:
         """Γ B, planar, shape (2N, H)."""
@@ -137,11 +123,9 @@ class LRU(SSMLayer):
         }
         if np.any(d != to_numpy(self.D)):
             arrays["D"] = d
-        new = {name: nn.Parameter(self.new_tensor(a)) for name, a in arrays.items()}
         gain_old = np.exp(to_numpy(self.gamma_log))
-        old = {name: getattr(self, name) for name in new}
-        anchor = torch.stack([new["nu_log"].detach(), new["theta"].detach(), *self.new_tensor(lam)])
-        self.put({**new, "pole_anchor": anchor})
+        old, new = self.exchange(arrays, {})
+        self.put({"pole_anchor": self.anchor(_polar, self.nu_log, self.theta, lam=torch.from_numpy(lam))})
         return LoadedSystem(old, new, scale, gain_old, np.exp(to_numpy(self.gamma_log)))
 
 

@@ -57,7 +57,7 @@ class S4D(ContinuousLayer):
         self.B = nn.Parameter(torch.cat([torch.ones(order), torch.zeros(order)]))
         self.C = nn.Parameter(torch.randn(2 * order, generator=generator) / math.sqrt(2))
         self.D = nn.Parameter(torch.randn(width, generator=generator))
-        self.register_buffer("pole_anchor", self._anchor())
+        self.register_buffer("pole_anchor", self.anchor(self._planar_poles, *self._dynamics()))
 
     @property
     def channels(self) -> tuple[int, ...]:
@@ -94,7 +94,7 @@ class S4D(ContinuousLayer):
         arrays, scale, gain = self._loaded(system, step, rescale=rescale, kind="S4D")
         inside = np.tile(channel_mask(channels), (2, 1))
         arrays |= {"B": arrays["B"][inside], "C": arrays["C"].T[inside]}
-        return self._exchange(arrays, scale, gain, {"owner": owner})
+        return self._replace(arrays, scale, gain, {"owner": owner})
 
     def _spread(self, values: Tensor) -> Tensor:
         """Planar values of each mode at their channels: (2N,) → (2N, H)."""

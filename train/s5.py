@@ -62,7 +62,7 @@ class S5(ContinuousLayer):
         self.B = nn.Parameter(torch.tensor(np.concatenate([into.real, into.imag])).float())
         self.C = nn.Parameter(torch.tensor(np.concatenate([out.real, -out.imag]).T.copy()).float())
         self.D = nn.Parameter(torch.randn(width, generator=generator))
-        self.register_buffer("pole_anchor", self._anchor())
+        self.register_buffer("pole_anchor", self.anchor(self._planar_poles, *self._dynamics()))
 
     def input_matrix(self) -> Tensor:
         """B̄, planar, shape (2N, H)."""
@@ -78,7 +78,7 @@ class S5(ContinuousLayer):
         log_dt = self.log_dt.mean().cpu().double().expand(system.order).numpy()
         log_dt = self.new_tensor(log_dt).cpu().double().numpy()  # as it will be stored
         arrays, scale, gain = self._loaded(system, np.exp(log_dt), rescale=rescale, kind="S5")
-        return self._exchange(arrays | {"log_dt": log_dt}, scale, gain, {})
+        return self._replace(arrays | {"log_dt": log_dt}, scale, gain, {})
 
 
 def hippo_normal(modes: int) -> tuple[Complex, NDArray[np.complex128]]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -15,6 +15,7 @@ from ssmith.errors import InputError
 from ssmith.system import System
 from ssmith.train.scan import lru_scan
 
+Formula = Callable[..., Tensor]
 MAX_RADIUS = 1 - 1e-5  # every |λ| ends at or below this: the memory is at most 1e5 steps
 MIN_RADIUS = 1e-6  # keeps log(-log|λ|) finite; what is smaller, 0 too, is reached by a constant beside it
 
@@ -52,7 +53,15 @@ class SSMLayer(nn.Module):
 
     A layer of one's own gives ``order``, ``poles``, ``input_matrix``, ``output_matrix`` and ``load_system``,
     and names its dynamics in ``SSM_PARAMETERS``; it is then trained, cut, frozen and exported like the ones
-    here (docs/new-layer.md). States and matrices are real and planar: x is [Re x (N) | Im x (N)], the
+    here (docs/new-layer.md).
+
+    Poles are computed in float64 on the CPU, held at \|λ\| ≤ ``MAX_RADIUS`` and rounded to float32 once;
+    training, the reduction and every export use those rounded values. Gradients pass through the rounding
+    and the limit as if neither were there. float32 parameters cannot say every float32 λ: so λ moves from
+    an anchor, the parameters and λ of the start or of a loaded system, whose poles come back to the last
+    bit; later λ differs from the layer's formula by a constant of rounding size (``anchored``).
+
+    States and matrices are real and planar: x is [Re x (N) | Im x (N)], the
     input matrix [Re B; Im B] (2N, H), the output matrix [Re C, -Im C] (H, 2N).
 
     Attributes:
@@ -63,6 +72,7 @@ class SSMLayer(nn.Module):
     SSM_PARAMETERS: ClassVar[tuple[str, ...]] = ()
 
     D: nn.Parameter
+    pole_anchor: Tensor  # (k + 2, N): what the formula is given, then Re λ, Im λ
 
     @property
     def width(self) -> int:
@@ -152,6 +162,38 @@ class SSMLayer(nn.Module):
         """Put these very objects in place under their names."""
         for name, tensor in tensors.items():
             setattr(self, name, tensor)
+
+    def anchored(self, formula: Formula, *values: Tensor) -> Tensor:
+        """Poles by a formula, moved from the anchor; for ``poles``.
+
+        Args:
+            formula: k values of each mode, (N,) float64 → [Re λ; Im λ] (2, N).
+            values: what it is given now; ``pole_anchor`` holds what it was given there, in this order.
+        """
+        anchor = self.pole_anchor.cpu().double()
+        moved = formula(*(value.cpu().double() for value in values)) - formula(*anchor[:-2])
+        return rounded_poles(anchor[-2:] + moved).to(self.D.device)
+
+    @torch.no_grad()
+    def anchor(self, formula: Formula, *values: Tensor, lam: Tensor | None = None) -> Tensor:
+        """The anchor for ``values`` as they are, at poles ``lam`` (2, N) or at the formula's own."""
+        if lam is None:
+            exact = formula(*(value.cpu().double() for value in values))
+            lam = torch.from_numpy(representable(exact.numpy()))
+        return torch.stack([*values, *lam.to(values[0])]).detach()
+
+    def exchange(
+        self, arrays: Mapping[str, NDArray[Any]], buffers: Mapping[str, Tensor]
+    ) -> tuple[dict[str, nn.Parameter], dict[str, nn.Parameter]]:
+        """Put new Parameters with these values, and these buffers, in place; for ``load_system``.
+
+        Returns:
+            The Parameters before and those after, by name.
+        """
+        new = {name: nn.Parameter(self.new_tensor(array)) for name, array in arrays.items()}
+        old = {name: getattr(self, name) for name in new}
+        self.put({**new, **buffers})
+        return old, new
 
     def new_tensor(self, array: NDArray[Any]) -> Tensor:
         """A tensor of the parameters' type on their device."""
