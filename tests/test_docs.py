@@ -139,6 +139,17 @@ def test_the_truncator_snippet_is_the_example():
     assert example in README
 
 
+@pytest.mark.parametrize(("name", "printed"), [("new-layer.md", "6 6\n"), ("rates.md", "")])
+def test_the_python_in_a_document_runs(tmp_path, name, printed):
+    """All snippets of the document in one process, in an empty folder."""
+    code = "\n".join(fences((ROOT / "docs" / name).read_text(), "python"))
+    done = subprocess.run(
+        [sys.executable, "-W", "error", "-c", code], cwd=tmp_path, capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stdout == printed
+
+
 def test_new_and_run_on_a_csv_as_the_readme_does(tmp_path):
     rng = np.random.default_rng(0)
     rows = ["episode,t,torque,velocity"]
