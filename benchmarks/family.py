@@ -1,10 +1,10 @@
 """Does every layer keep every promise? A table: layer x export x target, with the parity error.
 
 Each layer (LRU, S4D, S5) is trained on digits by `ssmith run`, cut to 12 modes on the way, frozen, written in
-every format in float32 and int8, verified, and run on this machine and on emulated ones. A row is one export of
-one layer: the largest relative error of its checks in `verify`, the lowest signal to error ratio, and its cost
-on every target that runs it. Float formats are checked against the float64 reference, rounded ones against
-their own arithmetic and, for the ratio, against float64.
+every format in float32 and int8, verified, and run on this machine and on emulated ones. A row is one export
+of one layer: the largest relative error of its checks in `verify`, the lowest signal to error ratio, and its
+cost on every target that runs it. Float formats are checked against the float64 reference, rounded ones
+against their own arithmetic and, for the ratio, against float64.
 
     python benchmarks/family.py --out benchmarks/results/family.json
 
