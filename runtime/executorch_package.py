@@ -8,6 +8,7 @@ from __future__ import annotations
 import contextlib
 import logging
 import os
+import sys
 import warnings
 import weakref
 from collections.abc import Iterator
@@ -48,18 +49,25 @@ def no_log() -> Iterator[None]:
 def pybindings() -> Any:
     """The module of executorch that loads and runs programs.
 
+    It is the compiled half of ``executorch.extension.pybindings.portable_lib``. The other half imports all
+    that lowers programs, which takes three times as long as torch, for one class of warnings.
+
     Raises:
         MissingToolError: executorch, or torch which it needs, is not installed.
     """
     try:
         with quiet():
-            import executorch.runtime  # noqa: F401 (it links the operators of optimised kernels)
-            from executorch.extension.pybindings import portable_lib
+            import torch  # noqa: F401 (its libraries have to be there first)
+
+            if sys.platform == "win32":  # where portable_lib says in which folders libraries lie
+                from executorch.extension.pybindings import portable_lib as package
+            else:
+                from executorch.extension.pybindings import _C as package
     except ImportError as error:
         raise MissingToolError(
             "running ExecuTorch programs needs executorch and torch; run: pip install 'ssmith[executorch]'"
         ) from error
-    return portable_lib
+    return package
 
 
 # Methods that hold a pointer to the pool of threads; a new pool would leave them with a dangling one.
