@@ -8,7 +8,7 @@ from ssmith.train import LRU, Truncator
 
 
 class Model(nn.Module):
-    """Any module will do, as long as it contains LRU layers."""
+    """Any module will do, as long as it contains SSM layers."""
 
     def __init__(self) -> None:
         super().__init__()
