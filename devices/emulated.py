@@ -1,7 +1,7 @@
 """``emulated:cortex-m4``, ``-m7`` and ``aarch64``: ziglang compiles, unicorn runs and counts; all from pip.
 
 Every golden frame must give the reference's bits. The count is exact and the same every time: it is of the
-instructions that a step executes, from its call to its return. Time means nothing here.
+instructions that a step executes, from its call to its return, in all and by op. Time means nothing here.
 """
 
 from __future__ import annotations
@@ -16,10 +16,13 @@ from ssmith.devices.counted import spread
 from ssmith.devices.freestanding import MODEL_OBJECT, PROGRAM, Core, build, missing
 from ssmith.devices.golden import case
 from ssmith.devices.host import input_frames
+from ssmith.devices.layers import REST, Owners, Tally, read_source
 from ssmith.devices.target import Job, Plan, Probe, RawRun
 from ssmith.errors import SsmithError
+from ssmith.measurement import LayerCost
 
 FRAMES, OUTPUT = "frames.npy", "output.npz"
+LINES = "-g"  # line tables, from which instructions find their ops; the code stays the same
 _SCRIPT = Path(__file__).parent / "firmware" / "called.ld"
 _LINK = ("-static", f"-Wl,-T,{_SCRIPT}", "-Wl,--gc-sections", "-Wl,-u,start", "-Wl,-u,step", "-Wl,-u,number")
 
@@ -44,13 +47,13 @@ class Board:
 
 
 def _thumb(cpu: str) -> Core:
-    return Core(("-target", "thumb-freestanding-eabihf", f"-mcpu={cpu}", "-fno-unwind-tables"), _LINK)
+    return Core(("-target", "thumb-freestanding-eabihf", f"-mcpu={cpu}", "-fno-unwind-tables", LINES), _LINK)
 
 
 BOARDS = {
     "cortex-m4": Board(_thumb("cortex_m4+vfp4d16sp"), "CORTEX_M4", 512 << 10, 128 << 10, "STM32F446"),
     "cortex-m7": Board(_thumb("cortex_m7+fp_armv8d16sp"), "CORTEX_M7", 2048 << 10, 512 << 10, "STM32F767"),
-    "aarch64": Board(Core(("-target", "aarch64-freestanding", "-mcpu=cortex_a72"), _LINK), "A72"),
+    "aarch64": Board(Core(("-target", "aarch64-freestanding", "-mcpu=cortex_a72", LINES), _LINK), "A72"),
 }
 
 
@@ -103,6 +106,10 @@ class Emulated:
         _check_fits(job, board, machine.sizes)
         if machine.call("start") != 0:
             raise SsmithError(f"{job.artifact}: the model did not start")
+        source = job.artifacts / job.artifact
+        network = read_source(source.read_text(encoding="utf-8"))
+        tally = Tally(Owners(job.folder / PROGRAM, network, source.name))
+        machine.watch = tally.add
         rows, counts, deepest = [], [], 0
         for row in np.load(job.folder / FRAMES):
             machine.write(machine.symbols["frame"], row.tobytes())
@@ -115,16 +122,26 @@ class Emulated:
             counts.append(machine.instructions - before)
             rows.append(np.frombuffer(machine.read(machine.symbols["result"], 4 * width), np.float32))
         code = code_bytes(job.folder / MODEL_OBJECT)
-        numbers = np.array([deepest, ram, flash, code])
-        np.savez(job.folder / OUTPUT, outputs=np.array(rows), counts=np.array(counts), numbers=numbers)
+        ops = [*network.ops, REST]
+        np.savez(
+            job.folder / OUTPUT,
+            outputs=np.array(rows),
+            counts=np.array(counts),
+            numbers=np.array([deepest, ram, flash, code]),
+            ops=np.array(ops),
+            op_counts=np.array([tally.counts[op] for op in ops]),
+        )
         return job.folder
 
     def read(self, job: Job, output: Path) -> RawRun:
         """What ``run`` found."""
         with np.load(output / OUTPUT) as found:
             deepest, ram, flash, code = (int(n) for n in found["numbers"])
+            frames = len(found["counts"])
+            costs = zip(found["ops"].tolist(), found["op_counts"].tolist(), strict=True)
             return RawRun(
                 instructions_per_step=float(found["counts"].mean()),
+                layers=tuple(LayerCost(layer=op, instructions=count / frames) for op, count in costs),
                 golden_outputs=found["outputs"],
                 flash_bytes=flash,
                 ram_bytes=ram,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -47,10 +48,12 @@ class Machine:
         self.symbols, self.sizes = _load(self._uc, program)
         self._uc.mem_map(STACK, STACK_BYTES)
         self._uc.mem_map(RETURN, PAGE)
-        self._counts: dict[tuple[int, int], int] = {}
+        self._blocks: dict[tuple[int, int], tuple[int, ...]] = {}
         self._end = time.monotonic() + LIMIT_S
         self.instructions = 0
-        self.blocks: dict[tuple[int, int], int] = {}  # (address, bytes) → how often it ran
+        self.watch: Callable[[tuple[int, ...]], None] | None = (
+            None  # told the addresses of each block that runs
+        )
         self._uc.hook_add(uc.UC_HOOK_BLOCK, self._on_block)
 
     def call(self, function: str, argument: int = 0) -> int:
@@ -89,21 +92,22 @@ class Machine:
 
     def _on_block(self, _: Any, address: int, size: int, __: Any) -> None:
         key = (address, size)
-        count = self._counts.get(key)
-        if count is None:
-            count = self._counts[key] = self._instructions(address, size)
-        self.instructions += count
-        self.blocks[key] = self.blocks.get(key, 0) + 1
+        block = self._blocks.get(key)
+        if block is None:
+            block = self._blocks[key] = self._addresses(address, size)
+        self.instructions += len(block)
+        if self.watch is not None:
+            self.watch(block)
 
-    def _instructions(self, address: int, size: int) -> int:
-        """Of a block: words of four bytes, and in Thumb of two where the first does not announce four."""
+    def _addresses(self, address: int, size: int) -> tuple[int, ...]:
+        """Of a block's instructions: four bytes, and in Thumb two where the first does not announce four."""
         if not self._thumb:
-            return size // 4
-        code, at, count = self.read(address, size), 0, 0
+            return tuple(range(address, address + size, 4))
+        code, at, found = self.read(address, size), 0, []
         while at < size:
+            found.append(address + at)
             at += 4 if code[at + 1] >> 3 in (0b11101, 0b11110, 0b11111) else 2
-            count += 1
-        return count
+        return tuple(found)
 
 
 def _load(uc: Any, program: Path) -> tuple[dict[str, int], dict[str, int]]:

@@ -37,6 +37,7 @@ def bench_on(
     out: Path | None = None,
     baseline: Path | None = None,
     fail_if: Sequence[str] = (),
+    layers: bool = False,
     quiet: bool = True,
 ) -> Facts:
     """Measure on targets, boards or the whole fleet; rows of other targets that were there stay.
@@ -53,6 +54,7 @@ def bench_on(
         out: where rows of an artifact folder go; None only returns them.
         baseline: a report.json or measurements.json to compare with.
         fail_if: conditions on the comparison, see ``devices.gate``.
+        layers: tell what each op costs, too, where the target knows.
         quiet: no progress on stderr.
 
     Raises:
@@ -96,8 +98,21 @@ def bench_on(
                 [row for row in read_measurements(path) if row.target not in boards] if path.exists() else []
             )
             write_measurements(path, [*kept, *rows])
-    facts = {f"{row.target} {row.label}": row.told for row in rows}
+    facts: Facts = {f"{row.target} {row.label}": row.told for row in rows}
+    if layers:
+        facts["layers"] = layer_table(rows) or "no target here knows what each op costs; emulated:* do"
     return facts | _gate(before, rows, conditions)
+
+
+def layer_table(rows: Sequence[Measurement]) -> list[Facts]:
+    """A row an op, in their order: whole instructions a step on each target in each precision."""
+    known = {f"{row.target} {row.label}": row.layers for row in rows if row.layers}
+    ops = dict.fromkeys(layer.layer for layers in known.values() for layer in layers)
+    costs = {
+        name: {layer.layer: round(layer.instructions or 0) for layer in layers}
+        for name, layers in known.items()
+    }
+    return [{"op": op} | {name: cost.get(op) for name, cost in costs.items()} for op in ops]
 
 
 def with_command(

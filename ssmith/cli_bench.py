@@ -82,6 +82,9 @@ def bench(
     cc_on_target: Annotated[
         bool, typer.Option("--cc-on-target", help="Compile on the ssh: or adb: board with its own cc.")
     ] = False,
+    layers: Annotated[
+        bool, typer.Option("--layers", help="Show what each op costs, too, where a target knows: emulated:*.")
+    ] = False,
     as_json: JsonOption = False,
 ) -> None:
     """Measure on the recipe's targets, or on those named: artifacts → measurements.json."""
@@ -104,6 +107,7 @@ def bench(
         "--blocks": blocks,
         "--toolchain": toolchain,
         "--cc-on-target": cc_on_target or None,
+        "--layers": layers or None,
     }
     lone = (source / MANIFEST).is_file()
     if not lone and all(value is None for value in options.values()):
@@ -139,6 +143,7 @@ def bench(
         out=out,
         baseline=baseline,
         fail_if=fail_if or (),
+        layers=layers,
         quiet=as_json,
     )
     show(facts, as_json, title=f"bench {source}")

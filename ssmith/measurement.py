@@ -7,6 +7,7 @@ All times are microseconds on the target's own monotonic clock, timer overhead s
 from __future__ import annotations
 
 import json
+from math import isclose
 from pathlib import Path
 from typing import Literal
 
@@ -112,7 +113,10 @@ class Block(BaseModel):
 
 
 class LayerCost(BaseModel):
-    """The share of one op of the model in a step, in the unit of its measurement."""
+    """The share of one op of the model in a step, in the unit of its measurement.
+
+    Shares of instructions add up to the step: one row holds what surrounds the ops.
+    """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
     layer: str
@@ -209,6 +213,9 @@ class Measurement(BaseModel):
             raise ValueError(f"a measurement of kind {self.metric_kind!r} holds no times")
         if self.emulated and (self.blocks or any(layer.time_us is not None for layer in self.layers)):
             raise ValueError(f"target {self.target!r} is emulated: it has no times of blocks or layers")
+        shares = [layer.instructions for layer in self.layers if layer.instructions is not None]
+        if shares and not isclose(sum(shares), self.instructions_per_step or 0.0, rel_tol=1e-6):
+            raise ValueError(f"the layers hold {sum(shares):g} instructions, not those of the whole step")
         if self.metric_kind == "instructions" and self.instructions_per_step is None:
             raise ValueError("a measurement of instructions needs instructions_per_step")
         if self.metric_kind == "static_estimate" and self.cycles_estimated is None:
