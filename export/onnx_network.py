@@ -12,6 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from ssmith.bundle import Bundle
+from ssmith.export.onnx_channels import Channels, Side
 from ssmith.export.onnx_chunks import emit_chunked_states
 from ssmith.export.onnx_graph import Graph
 from ssmith.export.onnx_ops import emit
@@ -165,7 +166,7 @@ class _Ssm:
         graph, op, into, out = self.graph, self.op, self.into, self.out
         constant, exact = None, into
         if isinstance(into, Static):
-            v = _codes(graph, into, v, self.tensors, self.affine, f"{op.name}.B")
+            v = self._codes(into, v, self.affine, "B")
             constant = into.product.bias
         elif isinstance(into, Exact):
             exact, constant = _folded(into, self.tensors, self.affine)
@@ -174,19 +175,19 @@ class _Ssm:
             x = graph.node("Identity", [x], f"{op.name}/read")
         bias = out.product.bias if isinstance(out, Static) else None
         if isinstance(out, Static):
-            x = _codes(graph, out, x, self.tensors, None, f"{op.name}.C")
+            x = self._codes(out, x, None, "C")
         if op.D is None:
-            return multiply(graph, out, x, f"{op.name}.C", bias)
-        return multiply(graph, out, x, f"{op.name}.C", plus=self._through(v, bias))
+            return self._multiply(out, x, "C", bias)
+        return self._multiply(out, x, "C", plus=self._through(v, bias))
 
     def _states(
         self, layer: Poles, into: How, v: str, constant: Float64 | None, known: str | Powers | None
     ) -> str:
-        graph, op, key = self.graph, self.op, f"{self.op.name}.B"
+        graph, op = self.graph, self.op
         after = f"{op.state}_out"
         if isinstance(known, str) and isinstance(into, Exact) and not self.apart:
-            return multiply(graph, into, v, key, plus=known, output=after)
-        drive = multiply(graph, into, v, key, constant)
+            return self._multiply(into, v, "B", plus=known, output=after)
+        drive = self._multiply(into, v, "B", constant)
         if isinstance(known, Powers):
             return emit_chunked_states(graph, layer, known, drive)
         if known:
@@ -202,12 +203,26 @@ class _Ssm:
         constant = np.zeros(len(d)) if bias is None else bias
         if isinstance(self.into, Static):
             codes = self.into.product.codes
-            v = as_real(self.graph, codes, v, f"{self.op.name}.B")
+            if self.op.channels is None:
+                v = as_real(self.graph, codes, v, f"{self.op.name}.B")
             d, constant = d * codes.step, constant + d * codes.offset
         elif self.affine is not None:
             constant = constant + d * self.tensors[self.affine.shift]
             d = d * self.tensors[self.affine.scale]
         return scaled(self.graph, v, d, constant, f"{self.op.name}/through")
+
+    def _multiply(
+        self, how: How, v: str, side: Side, bias: Float64 | None = None, plus: str = "", output: str = ""
+    ) -> str:
+        """B v or C v, see ``multiply``; without the zeros of channels."""
+        if self.op.channels is None:
+            return multiply(self.graph, how, v, f"{self.op.name}.{side}", bias, plus, output)
+        assert isinstance(how, Exact | Half | Static)  # see ``roundings``
+        return Channels(self.op.name, self.op.channels).multiply(self.graph, how, v, side, bias, plus, output)
+
+    def _codes(self, how: Static, v: str, folded: Affine | None, side: Side) -> str:
+        real = self.op.channels is not None
+        return _codes(self.graph, how, v, self.tensors, folded, f"{self.op.name}.{side}", real=real)
 
 
 def _folded(how: Exact, tensors: Tensors, affine: Affine | None) -> tuple[Exact, Float64 | None]:
@@ -219,9 +234,18 @@ def _folded(how: Exact, tensors: Tensors, affine: Affine | None) -> tuple[Exact,
     return Exact((weight * tensors[affine.scale]).astype(np.float32)), shift
 
 
-def _codes(graph: Graph, how: Static, v: str, tensors: Tensors, folded: Affine | None, name: str) -> str:
+def _codes(
+    graph: Graph,
+    how: Static,
+    v: str,
+    tensors: Tensors,
+    folded: Affine | None,
+    name: str,
+    *,
+    real: bool = False,
+) -> str:
     """The codes of a product's input, of v or of what an affine op makes of v."""
     codes = how.product.codes
     gain: Float64 = np.ones(len(codes.step)) if folded is None else tensors[folded.scale].astype(np.float64)
     shift: Float64 = np.zeros_like(gain) if folded is None else tensors[folded.shift].astype(np.float64)
-    return codes_of(graph, codes, v, gain, shift, name)
+    return codes_of(graph, codes, v, gain, shift, name, real=real)

@@ -88,16 +88,18 @@ def scaled(graph: Graph, v: str, scale: Float64, shift: Float64, name: str) -> s
     return graph.node("BatchNormalization", [v, *parts, mean, variance], name, epsilon=0.0)
 
 
-def codes_of(graph: Graph, codes: Codes, v: str, gain: Float64, shift: Float64, name: str) -> str:
+def codes_of(
+    graph: Graph, codes: Codes, v: str, gain: Float64, shift: Float64, name: str, *, real: bool = False
+) -> str:
     """Append the codes of u = gain ∘ v + shift: clip(round((u - offset) / step)); returns their name.
 
-    They are float32 of 16 bits, uint8 with zero point 128 of 8.
+    They are float32 of 16 bits, uint8 with zero point 128 of 8 unless they have to be ``real``.
     """
-    real = scaled(graph, v, gain / codes.step, (shift - codes.offset) / codes.step, f"{name}/finer")
+    finer = scaled(graph, v, gain / codes.step, (shift - codes.offset) / codes.step, f"{name}/finer")
     lowest = graph.shared(f"lowest{codes.limit}", np.float64(-codes.limit))
     highest = graph.shared(f"highest{codes.limit}", np.float64(codes.limit))
-    clipped = graph.node("Clip", [real, lowest, highest], f"{name}/clipped")
-    if codes.limit > _BYTE:
+    clipped = graph.node("Clip", [finer, lowest, highest], f"{name}/clipped")
+    if real or codes.limit > _BYTE:
         return graph.node("Round", [clipped], f"{name}/codes")
     return graph.node("QuantizeLinear", [clipped, *_unit(graph)], f"{name}/codes")
 

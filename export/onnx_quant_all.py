@@ -71,8 +71,10 @@ def quantise_all(bundle: Bundle, model: Any) -> Any:
 
 
 def _kept(bundle: Bundle, model: Any) -> list[str]:
-    """Nodes that stay float32: what makes λ and λ x + drive, and the sums of a pool."""
+    """Nodes that stay float32: what makes λ and λ x + drive, products of channels, and the sums of a pool."""
     stems = ["/_"]
+    separate = [op.name for op in bundle.meta.ops if isinstance(op, SSM) and op.channels is not None]
+    stems += [f"/{name}{part}" for name in separate for part in (".B/", ".C/", "/channels/")]
     stems += [f"/{op.name}/tur" for op in bundle.meta.ops if isinstance(op, SSM)]
     stems += [f"/{op.name}/" for op in bundle.meta.ops if isinstance(op, Pool)]
     return [node.name for node in model.graph.node if node.name.startswith(tuple(stems))]

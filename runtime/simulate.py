@@ -59,6 +59,8 @@ def roundings(
     weights = weights_of(bundle)
     if precision == "float16":
         return {key: WeightsOnly(halved(weight)) for key, weight in weights.items()}
+    exact = channel_products(bundle)
+    weights = {key: weight for key, weight in weights.items() if key not in exact}
     if precision == "int8-dynamic":
         kind: Literal["onnx", "executorch"] = "executorch" if format == "executorch" else "onnx"
         return {key: Dynamic.of(weight, kind) for key, weight in weights.items()}
@@ -90,6 +92,16 @@ def planned(bundle: Bundle, plan: Mapping[str, str], format: Format = "onnx") ->
             products = rounded_products(bundle, bits)
             found |= {key: Static(products[key]) for key, chosen in plan.items() if chosen == name}
     return found
+
+
+def channel_products(bundle: Bundle) -> set[str]:
+    """The keys of B and C of layers with channels.
+
+    Scales of their own, a row or a block, would outweigh the few weights that they belong to, so these
+    products stay float32 in int8-dynamic, int8-weights and int4-weights.
+    """
+    layers = [op.name for op in bundle.meta.ops if isinstance(op, SSM) and op.channels is not None]
+    return {f"{name}.{side}" for name in layers for side in "BC"}
 
 
 def weights_of(bundle: Bundle) -> dict[str, Float64]:

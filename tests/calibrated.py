@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Any
+from itertools import cycle
+from typing import Any, get_args
 
 import numpy as np
 
 from ssmith.bundle import Bundle
-from ssmith.quant import SCALES, Rounding, product_weights
+from ssmith.quant import SCALES, ProductPrecision, Rounding, product_weights
 from ssmith.runtime.calibrate import calibrate
 from tests.op_lists import frames
 
@@ -31,3 +32,10 @@ def with_scales(bundle: Bundle, seed: int = 0, bits: int = 8, steps: int = 7) ->
         scales |= {f"{SCALES}{key}.{part}": array.astype(np.float32) for part, array in parts.items()}
     meta = bundle.meta.model_copy(update={"rounding": Rounding(activation_bits=bits, steps=steps)})
     return Bundle(meta, {**bundle.tensors, **scales}, bundle.variants)
+
+
+def planned(bundle: Bundle) -> Bundle:
+    """The same model with a plan that gives the three precisions to its products in turns."""
+    turns = cycle(get_args(ProductPrecision))
+    plan = {key: next(turns) for key in product_weights(bundle.meta.ops)}
+    return Bundle(bundle.meta.model_copy(update={"plan": plan}), bundle.tensors, bundle.variants)
