@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from ssmith.export.executorch_program import Lowered
 
 Form = Literal["step", "stream", "sequence", "portable"]
+Piece = tuple[Form, ArtifactPrecision]
 PRECISIONS: tuple[ArtifactPrecision, ...] = ("float32", "int8", "int8-dynamic", "mixed")
 MAX_FRAMES = 1024  # of one call of a sequence program: its memory is planned for so many
 GOLDEN_FRAMES = 8  # of each golden case, in the bundled program
@@ -58,13 +59,20 @@ HOW_TO_USE: dict[Form, str] = {
 HOW_TO_USE["portable"] = HOW_TO_USE["step"]
 
 
-def lower(bundle: Bundle, folder: Path, precisions: Sequence[ArtifactPrecision] = ("float32",)) -> list[Path]:
+def lower(
+    bundle: Bundle,
+    folder: Path,
+    precisions: Sequence[ArtifactPrecision] = ("float32",),
+    *,
+    processes: int = 1,
+) -> list[Path]:
     """Write the programs of each precision that ExecuTorch has; others are passed over.
 
     Args:
         bundle: the model; variants are not looked at.
         folder: where to write; made if missing.
         precisions: int8 and mixed have 8-bit activations here, whatever other formats have.
+        processes: 2 lets a second one make about half of many programs; the bytes are the same.
 
     Returns:
         The files written: of float32 all five kinds; of int8 and mixed step, stream and sequence; of
@@ -75,17 +83,26 @@ def lower(bundle: Bundle, folder: Path, precisions: Sequence[ArtifactPrecision] 
             cannot have, or the folder cannot be written.
         MissingToolError: executorch or torch is not installed.
     """
-    files: dict[str, bytes] = {}
-    for precision in precisions:
-        if precision not in PRECISIONS:
-            continue
-        stem = artifact_stem(bundle.name, precision)
-        for form in forms_of(precision):
+    from ssmith.export.executorch_beside import made_beside, shares
+
+    pieces = [(form, p) for p in precisions if p in PRECISIONS for form in forms_of(p)]
+    here, beside = shares(pieces) if processes > 1 else (pieces, [])
+    made: dict[Piece, bytes] = {}
+    golden = b""
+    with made_beside(bundle, beside) as found:
+        for form, precision in here:
             program = to_program(bundle, form, precision)
-            ending = f"{form}.pte"
-            files[f"{stem}.{ending}"] = seal(program.data)
-            if form == "step" and precision == "float32":
-                files[f"{stem}.step.bpte"] = seal(_with_golden(bundle, program))
+            made[form, precision] = program.data
+            if (form, precision) == ("step", "float32"):
+                golden = _with_golden(bundle, program)
+        made |= found()
+    files: dict[str, bytes] = {}
+    for form, precision in pieces:
+        stem = artifact_stem(bundle.name, precision)
+        data = made.get((form, precision)) or to_program(bundle, form, precision).data
+        files[f"{stem}.{form}.pte"] = seal(data)
+        if (form, precision) == ("step", "float32"):
+            files[f"{stem}.step.bpte"] = seal(golden)
     for file, data in files.items():
         write_atomic(folder / file, data)
     return [folder / file for file in files]

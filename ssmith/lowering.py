@@ -78,7 +78,12 @@ def refused(bundle: Bundle, settings: ExportSettings) -> dict[Piece, InputError]
 
 
 def lower(
-    bundle: Bundle, folder: Path, settings: ExportSettings, pieces: Collection[Piece] | None = None
+    bundle: Bundle,
+    folder: Path,
+    settings: ExportSettings,
+    pieces: Collection[Piece] | None = None,
+    *,
+    processes: int = 1,
 ) -> list[Path]:
     """Write the artifacts of a bundle and their manifest, those of a variant into ``orderN/``.
 
@@ -89,6 +94,7 @@ def lower(
         folder: the artifact folder.
         settings: what is wanted, and how it is written.
         pieces: what ``writable`` left of it; None writes all that is wanted.
+        processes: that may work at once, where a format takes long.
 
     Raises:
         InputError: a piece cannot be written; ``writable`` finds that out beforehand.
@@ -100,13 +106,14 @@ def lower(
     chosen = wanted_pieces(settings) if pieces is None else list(pieces)
     below: list[Path] = []
     for variant in bundle.variants:
-        below += lower(variant, variant_folder(folder, variant.order), settings, chosen)
+        place = variant_folder(folder, variant.order)
+        below += lower(variant, place, settings, chosen, processes=processes)
     bits = settings.activation_bits
     files: list[Path] = []
     if precisions := _of("onnx", chosen):
         files += onnx.lower(bundle, folder, opset=settings.opset, precisions=precisions, activation_bits=bits)
     if precisions := _of("executorch", chosen):
-        files += executorch.lower(bundle, folder, precisions)
+        files += executorch.lower(bundle, folder, precisions, processes=processes)
     if precisions := _of("c99", chosen):
         files += c99.lower(bundle, folder, precisions, bits)
     write_manifest(bundle, folder, files, activation_bits=bits)

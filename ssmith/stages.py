@@ -6,6 +6,7 @@ for the user. Rooms are imported inside: each extra is needed only by the stages
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -173,7 +174,7 @@ def export(run: Run, quiet: bool) -> tuple[list[Path], Facts]:
     """Write every format and precision the recipe names."""
     bundle, settings = Bundle.read(run.bundle_path), run.recipe.export
     pieces, left_out = writable(bundle, settings)
-    files = lower(bundle, run.artifacts, settings, pieces)
+    files = lower(bundle, run.artifacts, settings, pieces, processes=min(os.cpu_count() or 1, 2))
     sizes: Facts = {str(path.relative_to(run.artifacts)): path.stat().st_size for path in files}
     return files, sizes | left_out
 
