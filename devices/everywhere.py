@@ -8,7 +8,7 @@ from pathlib import Path
 
 from ssmith.devices.bench import bench, present
 from ssmith.devices.fleet import Board
-from ssmith.devices.registry import find_target, is_remote
+from ssmith.devices.registry import find_target, is_counted, is_remote
 from ssmith.devices.target import Plan, Target
 from ssmith.errors import SsmithError
 from ssmith.measurement import Measurement
@@ -16,6 +16,8 @@ from ssmith.runtime.artifacts import MANIFEST
 from ssmith.runtime.session import BackendName
 
 OnRow = Callable[[Measurement], None]
+NO_RUNTIME = "no runtime for it there"
+AT_ONCE = 2  # emulators: while one compiles, another one counts
 
 
 def bench_everywhere(
@@ -25,8 +27,13 @@ def bench_everywhere(
     backends: Collection[BackendName] | None = None,
     plan: Plan | None = None,
     on_row: OnRow | None = None,
+    on_skip: Callable[[str, str], None] | None = None,
 ) -> list[Measurement]:
-    """Measure every artifact on every board: those with a processor of their own at once, then the others.
+    """Measure every artifact on every board.
+
+    Those with a processor of their own work at once; then this machine is timed, alone; then come those that
+    count, two at once. A backend that a board has no runtime for is a row with the reason where it was
+    asked for by name, else one line of ``on_skip``.
 
     Variants at other orders, each in its ``orderN/``, are measured natively on the first board and on
     emulators.
@@ -37,6 +44,7 @@ def bench_everywhere(
         backends: only these, where a board has them; None takes all that the folder holds.
         plan: how long to measure.
         on_row: called with each row as it comes, from several threads.
+        on_skip: called with a board's name and what it cannot run.
 
     Returns:
         Rows in the order of ``boards``.
@@ -47,23 +55,33 @@ def bench_everywhere(
     places = {name: board.opened(find_target(board.target)) for name, board in boards.items()}
     held = [name for name in present(artifacts) if backends is None or name in backends]
 
+    def skip(name: str, impossible: Sequence[str]) -> None:
+        if on_skip is not None:
+            on_skip(name, f"not measured there: {', '.join(impossible)} ({NO_RUNTIME})")
+
     def all_of(name: str) -> list[Measurement]:
         board = boards[name]
         wanted = [b for b in held if board.backends is None or b in board.backends]
-        return _on_one(name, board, places[name], artifacts, wanted, plan or Plan(), on_row)
+        asked = backends is not None or board.backends is not None
+        return _on_one(
+            name, board, places[name], artifacts, wanted, plan or Plan(), on_row, None if asked else skip
+        )
 
     def variants_of(name: str, folder: Path, order: int) -> list[Measurement]:
         def tell(row: Measurement) -> None:
             if on_row is not None:
                 on_row(row.model_copy(update={"order": order}))
 
-        rows = _on_one(name, boards[name], places[name], folder, ["native"], plan or Plan(), tell)
+        rows = _on_one(name, boards[name], places[name], folder, ["native"], plan or Plan(), tell, skip)
         return [row.model_copy(update={"order": order}) for row in rows]
 
     apart = [name for name in boards if is_remote(boards[name].target)]
     with ThreadPoolExecutor(max(1, len(apart))) as pool:
         found = dict(zip(apart, pool.map(all_of, apart), strict=True))
-    found |= {name: all_of(name) for name in boards if name not in found}
+    counted = [name for name in boards if is_counted(boards[name].target)]
+    found |= {name: all_of(name) for name in boards if name not in found and name not in counted}
+    with ThreadPoolExecutor(AT_ONCE) as pool:
+        found |= dict(zip(counted, pool.map(all_of, counted), strict=True))
     for name in _with_variants(boards, found) if "native" in held else []:
         if "native" in (boards[name].backends or held):
             for order, folder in variant_folders(artifacts):
@@ -93,8 +111,12 @@ def _on_one(
     wanted: Sequence[BackendName],
     plan: Plan,
     on_row: OnRow | None,
+    skip: Callable[[str, Sequence[str]], None] | None,
 ) -> list[Measurement]:
-    """Every backend of one board; a board that is absent gives one row, a backend that fails too."""
+    """Every backend of one board; a board that is absent gives one row, a backend that fails too.
+
+    What the board has no runtime for goes to ``skip``, or is a row each where that is None.
+    """
     rows: list[Measurement] = []
 
     def add(*found: Measurement) -> None:
@@ -112,9 +134,13 @@ def _on_one(
     if probe.absent is not None:
         add(_failed(place.name, "-", probe.absent, emulated=probe.emulated))
         return rows
-    for backend in wanted:
-        if backend not in probe.backends and (reason := probe.missing.get(backend)):
-            add(_failed(place.name, backend, reason, emulated=probe.emulated))
+    gone = [backend for backend in wanted if backend not in probe.backends]
+    for backend in gone:
+        if skip is None or backend in probe.missing:
+            add(_failed(place.name, backend, probe.missing.get(backend, NO_RUNTIME), emulated=probe.emulated))
+    impossible = [backend for backend in gone if backend not in probe.missing]
+    if skip is not None and impossible:
+        skip(name, impossible)
 
     def failed(backend: str, precision: str, error: SsmithError) -> None:
         add(_failed(place.name, backend, str(error), emulated=probe.emulated, precision=precision))

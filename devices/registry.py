@@ -24,11 +24,13 @@ class Family:
         form: what stands behind the colon where it is the user's, ``USER@HOST``.
         what: one sentence for lists.
         remote: it has a processor of its own, so that it may work while others do.
+        counted: its numbers are counts or estimates, the same whatever else this machine does.
     """
 
     module: str
     what: str
     remote: bool = False
+    counted: bool = False
     models: tuple[str, ...] = ()
     form: str | None = None
 
@@ -38,12 +40,14 @@ FAMILIES: dict[str, Family] = {
     "emulated": Family(
         "emulated",
         "cores emulated by packages of pip: bits, instructions, flash, RAM and stack; no time",
+        counted=True,
         models=("cortex-m4", "cortex-m7", "aarch64"),
     ),
-    "wasm": Family("wasm", "WebAssembly under wasmtime: bits and operators (fuel); no time"),
+    "wasm": Family("wasm", "WebAssembly under wasmtime: bits and operators (fuel); no time", counted=True),
     "qemu": Family(
         "qemu",
         "QEMU: boards from reset on, Linux processors in user mode; instructions, no time",
+        counted=True,
         models=(
             "cortex-m3",
             "cortex-m4",
@@ -68,6 +72,7 @@ FAMILIES: dict[str, Family] = {
     "mca": Family(
         "mca",
         "llvm-mca: cycles by a model of the core, from blocks counted under QEMU; no time",
+        counted=True,
         models=("cortex-a53", "cortex-a72", "cortex-m4", "cortex-m7"),
     ),
 }
@@ -95,6 +100,11 @@ def find_target(name: str) -> Target:
 def is_remote(name: str) -> bool:
     """Whether a target works on a processor that no other target needs."""
     return FAMILIES[name.partition(":")[0]].remote
+
+
+def is_counted(name: str) -> bool:
+    """Whether what else this machine does leaves a target's numbers as they are."""
+    return FAMILIES[name.partition(":")[0]].counted
 
 
 def names() -> list[str]:

@@ -215,7 +215,12 @@ def bench(run: Run, quiet: bool) -> tuple[list[Path], Facts]:
     def on_row(row: Measurement) -> None:
         tell(f"  {row.target} {row.label}: {row.told}", quiet)
 
-    found = bench_everywhere(run.artifacts, boards, backends=settings.backends, plan=plan, on_row=on_row)
+    def on_skip(name: str, why: str) -> None:
+        tell(f"  {name}: {why}", quiet)
+
+    found = bench_everywhere(
+        run.artifacts, boards, backends=settings.backends, plan=plan, on_row=on_row, on_skip=on_skip
+    )
     commands = [command_of(run.folder, row, plan) for row in found]
     found = [row.model_copy(update={"command": c}) for row, c in zip(found, commands, strict=True)]
     path = run.folder / "measurements.json"

@@ -106,6 +106,41 @@ def test_remote_boards_work_at_once(artifacts, monkeypatch):
     assert [(row.target, row.error) for row in rows] == [("one", None), ("two", None)]
 
 
+def test_what_a_board_has_no_runtime_for_is_a_line_or_where_asked_for_a_row(artifacts):
+    pytest.importorskip("wasmtime")
+    wasm, told = {"w": Board(target="wasm")}, []
+    rows = bench_everywhere(artifacts, wasm, plan=SHORT, on_skip=lambda *words: told.append(words))
+    assert told and told[0][0] == "w" and "reference (no runtime for it there)" in told[0][1]
+    assert all(row.backend == "native" for row in rows)
+    (row,) = bench_everywhere(artifacts, wasm, backends=["reference"], plan=SHORT)
+    assert (row.backend, row.error) == ("reference", "no runtime for it there")
+
+
+def test_emulators_count_after_this_machine_was_timed_two_at_once(artifacts, monkeypatch):
+    import threading
+
+    both, order = threading.Barrier(2, timeout=60), []
+
+    class Counting(Host):
+        def run(self, job, plan):
+            order.append("counted")
+            both.wait()
+            return super().run(job, plan)
+
+    class Timed(Host):
+        def run(self, job, plan):
+            order.append("timed")
+            return super().run(job, plan)
+
+    monkeypatch.setattr(
+        "ssmith.devices.everywhere.find_target", lambda name: Timed() if name == "host" else Counting()
+    )
+    boards = {n: Board(target=n, backends=("reference",)) for n in ("emulated:cortex-m4", "host", "wasm")}
+    rows = bench_everywhere(artifacts, boards, plan=SHORT)
+    assert [(row.target, row.error) for row in rows] == [(name, None) for name in boards]
+    assert order == ["timed", "counted", "counted"]
+
+
 def test_bench_of_an_artifact_folder_with_a_gate(artifacts, fleet, tmp_path):
     out = tmp_path / "rows.json"
     facts = bench_on(artifacts, ["desk"], fleet=fleet, plan=SHORT, out=out)
