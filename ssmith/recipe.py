@@ -17,6 +17,7 @@ from ssmith.errors import InputError
 Fraction = Annotated[float, Field(ge=0, le=1)]
 CriterionName = Literal["task-aware", "empirical", "weighted", "gradient", "exact", "modal", "complex"]
 Schedule = Literal["window", "once", "gradual", "plateau"]
+Source = Literal["digits", "flexjoint", "compressor", "smnist", "fashion-mnist", "cifar10", "files"]
 CostKind = Literal["states", "parameters", "macs", "bytes"]
 Format = Literal["onnx", "executorch", "c99"]
 ArtifactPrecision = Literal[
@@ -46,7 +47,7 @@ class _Settings(BaseModel):
 class DataSettings(_Settings):
     """Where sequences come from and how they are split; all but source, path and rate_hz is for files."""
 
-    source: Literal["digits", "flexjoint", "smnist", "fashion-mnist", "cifar10", "files"] = "files"
+    source: Source = "files"
     path: Path | None = None  # a file or folder; relative to the recipe
     format: Literal["auto", "csv", "npz", "wav"] = "auto"
     inputs: tuple[str, ...] = ()  # column or array names

@@ -12,7 +12,7 @@ import numpy as np
 from ssmith.bundle import Signal
 from ssmith.errors import InputError
 from ssmith.recipe import DataSettings, Recipe
-from ssmith.train import flexjoint
+from ssmith.train import compressor, flexjoint
 from ssmith.train.data_cifar import cifar_splits
 from ssmith.train.data_files import read_files
 from ssmith.train.data_idx import idx_splits
@@ -35,7 +35,9 @@ if TYPE_CHECKING:
 
 DIGITS_HELD_OUT = (197, 400)  # validation and test images; 1,200 train
 DIGITS_HOLD = 2  # steps each pixel is shown
+GENERATED = ("flexjoint", "compressor")
 FLEXJOINT_EPISODES = (192, 32, 64)  # training, validation, test
+COMPRESSOR_RECORDINGS = (30, 6, 8)  # likewise
 
 
 @dataclass(frozen=True, eq=False)
@@ -71,13 +73,15 @@ def load(recipe: Recipe) -> Splits:
     period_s = None if settings.rate_hz is None else 1 / settings.rate_hz
     if settings.source != "files":
         _refuse_file_settings(settings)
-        wanted: Task = "regression" if settings.source == "flexjoint" else "classification"
+        wanted: Task = "regression" if settings.source in GENERATED else "classification"
         if recipe.task != wanted:
             raise InputError(f'data.source "{settings.source}" is a {wanted} task; write task = "{wanted}"')
     if settings.source == "digits":
         return _digits(recipe.seed, period_s)
     if settings.source == "flexjoint":
         return _flexjoint(recipe.seed, settings.rate_hz)
+    if settings.source == "compressor":
+        return _compressor(recipe.seed, settings.rate_hz)
     if settings.source in ("smnist", "fashion-mnist"):
         return idx_splits(settings.source, settings.path, seed=recipe.seed, period_s=period_s)
     if settings.source == "cifar10":
@@ -184,7 +188,7 @@ def _pad(arrays: list[Any], steps: int) -> Any:
 
 def _refuse_file_settings(settings: DataSettings) -> None:
     accepted = ["source", "rate_hz"]
-    if settings.source not in ("digits", "flexjoint"):
+    if settings.source not in ("digits", *GENERATED):
         accepted.append("path")
     for key, field in DataSettings.model_fields.items():
         if key not in accepted and getattr(settings, key) != field.default:
@@ -243,17 +247,40 @@ def _flexjoint(seed: int, rate_hz: float | None) -> Splits:
             f"data.rate_hz is {rate_hz:g}, but the flexible joint is simulated at"
             f" {flexjoint.RATE_HZ:g} Hz; remove it"
         )
-    pairs = flexjoint.episodes(seed, sum(FLEXJOINT_EPISODES))
-    items = [Recording(f"episode {i}", u, y) for i, (u, y) in enumerate(pairs)]
-    ends = np.cumsum((0, *FLEXJOINT_EPISODES))
     recordings = Recordings(
-        tuple(items),
+        (),
         (Signal(name="motor_torque", unit="N m"),),
         (Signal(name="tip_rate", unit="rad/s"),),
         1 / flexjoint.RATE_HZ,
     )
-    parts = [items[a:b] for a, b in pairwise(ends)]
-    return assemble(recordings, parts, "regression")
+    pairs = flexjoint.episodes(seed, sum(FLEXJOINT_EPISODES))
+    return _generated(recordings, "episode", pairs, FLEXJOINT_EPISODES)
+
+
+def _compressor(seed: int, rate_hz: float | None) -> Splits:
+    rate_hz = compressor.RATE_HZ if rate_hz is None else rate_hz
+    audio = {"minimum": -1.0, "maximum": 1.0}
+    recordings = Recordings(
+        (),
+        (
+            Signal(name="dry", **audio),
+            Signal(name="threshold", unit="dB"),
+            Signal(name="release", unit="s"),
+        ),
+        (Signal(name="compressed", **audio),),
+        1 / rate_hz,
+    )
+    pairs = compressor.recordings(seed, sum(COMPRESSOR_RECORDINGS), rate_hz=rate_hz)
+    return _generated(recordings, "recording", pairs, COMPRESSOR_RECORDINGS)
+
+
+def _generated(
+    recordings: Recordings, kind: str, pairs: Sequence[tuple[Any, Any]], sizes: tuple[int, int, int]
+) -> Splits:
+    """The first so many pairs (input, output) train, the next validate, the last test."""
+    items = [Recording(f"{kind} {i}", u, y) for i, (u, y) in enumerate(pairs)]
+    ends = np.cumsum((0, *sizes))
+    return assemble(recordings, [items[a:b] for a, b in pairwise(ends)], "regression")
 
 
 def _named(names: Sequence[str], stem: str, width: int) -> tuple[Signal, ...]:

@@ -5,27 +5,25 @@
 | csv | a file or a folder of files, each with a header row; one row a frame |
 | npz | arrays (n, T) or (n, T, k) padded to one length, with ``lengths`` (n,) if they are unequal and |
 |     | labels (n,); or, with ``sequence_id`` or ``time``, or one-dimensional, one row a frame as in CSV |
-| wav | a folder with a sub-folder for each class; a file is a sequence, its samples are the frames |
+| wav | a folder with a sub-folder for each class; a file is a sequence, its samples are the frames; or |
+|     | pairs of files, input and target, for a regression: see ``data_wav_pairs`` |
 
 A folder of CSV or NPZ files may tell classes by sub-folder too, if ``targets`` is left out.
 """
 
 from __future__ import annotations
 
-import struct
-import warnings
+from dataclasses import replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
-import numpy as np
-from numpy.typing import NDArray
-
-from ssmith.bundle import Signal
 from ssmith.errors import InputError
 from ssmith.recipe import DataSettings
 from ssmith.train.data_npz import read_npz
 from ssmith.train.data_table import RATE_TOLERANCE, agreed_period, read_csv, recordings
-from ssmith.train.splits import Float32, Label, Recording, Recordings, Task
+from ssmith.train.data_wav import read_wav
+from ssmith.train.data_wav_pairs import KNOBS, read_pairs
+from ssmith.train.splits import Recordings, Task
 
 Format = Literal["csv", "npz", "wav"]
 SUFFIXES: dict[str, Format] = {".csv": "csv", ".tsv": "csv", ".npz": "npz", ".wav": "wav"}
@@ -46,6 +44,9 @@ def read_files(settings: DataSettings, task: Task) -> Recordings:
         raise InputError("data.path is missing; write the file or folder to read")
     kind, files = find_files(settings.path, settings.format)
     _check_names(settings, task, kind)
+    if kind == "wav" and task == "regression":
+        pairs = read_pairs(settings.path, files)
+        return replace(pairs, period_s=_rate(pairs.period_s, settings))
     parts = []
     for file in files:
         label = None if settings.targets else file.parent.name
@@ -93,6 +94,8 @@ def find_files(path: Path, format: str) -> tuple[Format, list[Path]]:
     for file in sorted(path.rglob("*")):
         hidden = any(part.startswith(".") for part in file.relative_to(path).parts)
         kind = SUFFIXES.get(file.suffix.lower())
+        if file.name == KNOBS and kind == "csv":
+            continue
         if kind is not None and not hidden and file.is_file() and format in ("auto", kind):
             found.setdefault(kind, []).append(file)
     if not found:
@@ -106,16 +109,11 @@ def find_files(path: Path, format: str) -> tuple[Format, list[Path]]:
 
 def _check_names(settings: DataSettings, task: Task, kind: Format) -> None:
     if kind == "wav":
-        if task != "classification":
-            raise InputError(
-                'a folder of WAV files gives sequences with a class each, so task = "regression" has'
-                " no targets; put input and target samples into an NPZ file instead"
-            )
         for key in ("inputs", "targets", "sequence_id", "time"):
             if getattr(settings, key):
                 raise InputError(
                     f"data.{key} names columns, and WAV files have none; remove it (classes are the"
-                    " names of the sub-folders)"
+                    " names of the sub-folders, inputs and targets those of the files)"
                 )
         return
     if not settings.inputs:
@@ -147,41 +145,3 @@ def _rate(measured_s: float | None, settings: DataSettings) -> float | None:
             " correct it or leave it out"
         )
     return 1 / settings.rate_hz
-
-
-def read_wav(path: Path, label: Label) -> Recordings:
-    """Read one WAV file as one sequence of samples in [−1, 1].
-
-    Args:
-        path: 8 to 32 bit integers or floats, any rate; several channels are averaged.
-        label: its class.
-
-    Raises:
-        InputError: unreadable, or without samples.
-    """
-    from scipy.io import wavfile
-
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", wavfile.WavFileWarning)  # chunks it does not know
-            rate, raw = wavfile.read(path)
-    except (OSError, ValueError, EOFError, struct.error) as error:
-        raise InputError(f"cannot read {path}: {error or 'it is no WAV file'}") from error
-    if raw.size == 0:
-        raise InputError(f"{path} holds no samples; remove it")
-    samples = _unit_range(raw)
-    notes: tuple[str, ...] = ()
-    if samples.ndim == 2:
-        samples = samples.mean(axis=1)
-        notes = ("WAV files with several channels were averaged to one",)
-    sample = Signal(name="sample", minimum=-1.0, maximum=1.0)
-    return Recordings((Recording(str(path), samples[:, None], label),), (sample,), (), 1 / rate, notes)
-
-
-def _unit_range(samples: NDArray[Any]) -> Float32:
-    """Samples as float32 in [−1, 1]: integers by their full scale, unsigned bytes around 128."""
-    if samples.dtype == np.uint8:
-        return ((samples.astype(np.float32) - 128) / 128).astype(np.float32)
-    if samples.dtype.kind == "i":
-        return (samples / -float(np.iinfo(samples.dtype).min)).astype(np.float32)
-    return samples.astype(np.float32)

@@ -6,7 +6,8 @@ from scipy.io import wavfile
 
 from ssmith.errors import InputError
 from ssmith.recipe import DataSettings
-from ssmith.train.data_files import find_files, read_files, read_wav
+from ssmith.train.data_files import find_files, read_files
+from ssmith.train.data_wav import read_wav
 
 CSV = "u,y\n1,2\n3,4\n"
 TONE = np.sin(np.arange(200) / 5)
@@ -123,7 +124,7 @@ def test_find_files_tells_the_format_or_asks(tmp_path):
 
 def test_wav_files_that_cannot_be_used_are_refused(tmp_path):
     write(tmp_path / "a" / "1.wav", TONE.astype(np.float32))
-    with pytest.raises(InputError, match="no targets"):
+    with pytest.raises(InputError, match="has no targets"):
         read_files(settings(tmp_path), "regression")
     with pytest.raises(InputError, match=r"data.inputs names columns, and WAV files have none"):
         read_files(settings(tmp_path, inputs=("u",)), "classification")
