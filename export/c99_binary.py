@@ -10,10 +10,10 @@ from typing import Any
 
 from ssmith.bundle import Bundle, Signal
 from ssmith.export.c99_plan import Step, plan, tensors_of, warmup_frames
-from ssmith.ops import LayerNorm, Pool
+from ssmith.ops import SSM, LayerNorm, Pool
 from ssmith.runtime.reference import describe
 
-VERSION = 2
+VERSIONS = {False: 2, True: 3}  # by whether an SSM has channels: a file is as old as it can be
 HEADER_BYTES = 128
 PRECISIONS = {"float32": 0, "int8": 1}
 OP_BYTES = 40
@@ -24,6 +24,7 @@ KINDS = {
         ("linear", "embedding", "affine", "layernorm", "ssm", "gelu", "gate", "save", "add", "pool"), 1
     )
 }
+CHANNELS = 11  # kind of an SSM with channels
 
 
 def ssmc_bytes(bundle: Bundle) -> bytes:
@@ -36,14 +37,14 @@ def ssmc_bytes(bundle: Bundle) -> bytes:
     body = bytearray(HEADER_BYTES + OP_BYTES * len(steps))
     placed: dict[tuple[str, bytes], int] = {}
     for index, step in enumerate(steps):
-        offsets = []
-        for _, name, array in tensors_of(step, bundle):
-            data = array.astype("<f4").tobytes()
+        offsets = dict[str, int]()
+        for field, name, array in tensors_of(step, bundle):
+            data = array.astype(array.dtype.newbyteorder("<")).tobytes()
             if (name, data) not in placed:
                 body += bytes(-len(body) % ALIGNMENT)
                 placed[name, data] = len(body)
                 body += data
-            offsets.append(placed[name, data])
+            offsets[field] = placed[name, data]
         struct.pack_into("<5If4I", body, HEADER_BYTES + OP_BYTES * index, *_record(step, offsets))
     return finished(body, bundle, len(steps), "float32", {"precision": "float32"})
 
@@ -83,7 +84,8 @@ def finished(
         bytes.fromhex(bundle.sha256),
         *(PRECISIONS[precision], warmup_frames(bundle), signals_at, strings_at, len(strings), *codes),
     )
-    body[:16] = struct.pack("<4s3I", b"SSMC", VERSION, len(body), zlib.crc32(body[16:]))
+    channels = any(isinstance(op, SSM) and op.channels is not None for op in bundle.meta.ops)
+    body[:16] = struct.pack("<4s3I", b"SSMC", VERSIONS[channels], len(body), zlib.crc32(body[16:]))
     return bytes(body)
 
 
@@ -101,16 +103,16 @@ def _signals(signals: Sequence[Signal], scales: Sequence[float]) -> tuple[bytes,
     return bytes(records), bytes(strings)
 
 
-def _record(step: Step, offsets: list[int]) -> tuple[float, ...]:
-    op = step.op
+def _record(step: Step, offsets: dict[str, int]) -> tuple[float, ...]:
+    op, modes = step.op, offsets.pop("modes", None)
     scalar = op.eps if isinstance(op, LayerNorm) else op.decay if isinstance(op, Pool) else 0.0
     return (
-        KINDS[op.op],
+        KINDS[op.op] if modes is None else CHANNELS,
         step.width_in,
         step.width_out,
         step.n,
-        getattr(op, "slot", 0),
+        getattr(op, "slot", 0) if modes is None else modes,
         scalar,
-        *offsets,
+        *offsets.values(),
         *[0] * (4 - len(offsets)),
     )

@@ -121,7 +121,7 @@ def integer_weights_text(bundle: Bundle, model: IntegerModel) -> str:
     ]
     for identifier, array in _named(name, layout).values():
         values = [str(value) for value in array.ravel().tolist()]
-        parts.append(array_text(f"int{8 * array.itemsize}_t", identifier, array, values))
+        parts.append(array_text(f"{array.dtype}_t", identifier, array, values))
     for part, scales in _scales(model).items():
         text = array_text("float", f"{name}_{part}", scales, [literal(value) for value in scales])
         edge = part == "input_factor"

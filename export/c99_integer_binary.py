@@ -26,6 +26,8 @@ KINDS: dict[Kernel, int] = {
     "add": 13,
     "pool_mean": 14,
     "pool_ema": 15,
+    "drive": 16,
+    "readout": 17,
 }
 BUFFERS = {
     name: number for number, name in enumerate(("in", "a", "b", "q", "z", *(f"s{k}" for k in range(16))))

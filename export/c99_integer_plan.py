@@ -33,6 +33,7 @@ from ssmith.runtime.integer_model import (
     SaveOp,
     SsmOp,
 )
+from ssmith.system import channel_mask
 
 Kernel = Literal[
     "input",
@@ -50,8 +51,10 @@ Kernel = Literal[
     "add",
     "pool_mean",
     "pool_ema",
+    "drive",
+    "readout",
 ]
-Array = NDArray[np.signedinteger[Any]]
+Array = NDArray[np.integer[Any]]
 VECTORS = ("a", "b")
 CODES = ("q", "z")
 MAX_ROWS = 1 << 15  # of an embedding: an int16 code is the index
@@ -201,10 +204,10 @@ def _ssm(op: SsmOp, width: int, v: str, state_at: int) -> list[Call]:
     )
     calls = [
         _quantize(name, "quantize", op.quantize, v, "q", width),
-        *_product(name, "B", op.B, "q", op.drive, op.drive_bias),
+        *_product(name, "B", op.B, "q", op.drive, op.drive_bias, op.channels),
         rotate,
         _quantize(name, "states", op.state_quantize, "a", "z", 2 * modes),
-        *_product(name, "C", op.C, "z", op.requant, op.bias),
+        *_product(name, "C", op.C, "z", op.requant, op.bias, op.channels),
     ]
     if op.feedthrough is not None:
         arrays: dict[str, Array | None] = {"D_m": op.feedthrough.multiplier}
@@ -217,11 +220,24 @@ def _quantize(op: str, part: str, rule: Quantize, source: str, target: str, widt
     return Call(op, "quantize", source, target, width, width, (rule.limit, rule.requant.shift), arrays)
 
 
-def _product(op: str, part: str, weight: Int8, source: str, rule: Requant, bias: Array | None) -> list[Call]:
+def _product(
+    op: str,
+    part: str,
+    weight: Int8,
+    source: str,
+    rule: Requant,
+    bias: Array | None,
+    channels: tuple[int, ...] | None = None,
+) -> list[Call]:
     rows, columns = weight.shape
+    kernel: Kernel = "dot"
     arrays: dict[str, Array | None] = {part or "weight": pack(weight)}
-    dot = Call(op, "dot", source, "a", columns, rows, (), arrays)
-    return [dot, _requant(op, part, rule, bias, "a", rows)]
+    if channels is not None:
+        inside = np.tile(channel_mask(channels), (2, 1))
+        kernel, own = ("drive", weight[inside]) if part == "B" else ("readout", weight.T[inside])
+        arrays = {part: own, "modes": np.array(channels, np.uint16)}
+    product = Call(op, kernel, source, "a", columns, rows, (), arrays)
+    return [product, _requant(op, part, rule, bias, "a", rows)]
 
 
 def _requant(op: str, part: str, rule: Requant, bias: Array | None, v: str, width: int) -> Call:

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from ssmith.export.c99_form import visible
 from ssmith.export.c99_integer_plan import Call
+from ssmith.export.c99_plan import modes_text
 from ssmith.runtime.integer_model import (
     AddOp,
     AffineOp,
@@ -41,6 +42,8 @@ def call_text(call: Call, bits: int, names: Mapping[str, str]) -> str:
         "embedding": ("ssm_iembedding", [s, *arrays, t, *numbers, "T", str(n), str(m)]),
         "quantize": (f"ssm_quantize_a{bits}", [s, *arrays, t, *numbers, "T", str(n)]),
         "dot": (f"ssm_dot_a{bits}", [s, *arrays, t, "T", str(n), str(m)]),
+        "drive": (f"ssm_drive_a{bits}", [s, *arrays, t, "T", str(n), str(m // 2)]),
+        "readout": (f"ssm_readout_a{bits}", [s, *arrays, t, "T", str(m), str(n // 2)]),
         "requant": ("ssm_requant", [t, *arrays, *numbers, "T", str(n)]),
         "feedthrough": (f"ssm_ifeedthrough_a{bits}", [t, s, *arrays, *numbers, "T", str(n)]),
         "rotate_l16": ("ssm_rotate_l16", [state, *arrays, t, "T", str(n // 2)]),
@@ -111,8 +114,8 @@ def _formula(op: IntegerOp, width: int) -> str:
         return f"row of a table of {rows}, 1 -> {columns}"
     if isinstance(op, SsmOp):
         feed = " + D v" if op.feedthrough is not None else ""
-        n = op.lam.shape[1]
-        return f"x = lambda x + B v, y = C x{feed}, {width} -> {n} modes -> {len(op.C)}"
+        shape = modes_text(width, op.lam.shape[1], len(op.C), op.channels)
+        return f"x = lambda x + B v, y = C x{feed}, {shape}"
     if isinstance(op, SaveOp | AddOp):
         return f"{'save' if isinstance(op, SaveOp) else 'add'} slot {op.slot}, {width}"
     if isinstance(op, GateOp):

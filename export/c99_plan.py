@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 
 from ssmith.bundle import Bundle
 from ssmith.errors import InputError
@@ -25,8 +26,10 @@ from ssmith.ops import (
     Pool,
     Save,
     output_width,
+    packed,
 )
 
+Weights = Float32 | NDArray[np.uint16]
 MAX_DIM = 1 << 20  # the engine refuses more; also keeps an index exact in float32
 
 
@@ -120,14 +123,25 @@ def warmup_frames(bundle: Bundle) -> int:
     return math.ceil(math.log(1e-3) / math.log(slowest)) if slowest > 0.0 else 0
 
 
-def tensors_of(step: Step, bundle: Bundle) -> Iterator[tuple[str, str, Float32]]:
+def tensors_of(step: Step, bundle: Bundle) -> Iterator[tuple[str, str, Weights]]:
     """(field, tensor name, array as the kernels want it) for every tensor of an op, in field order.
 
-    Matrices are turned to (in, out): the kernels walk inputs outside and outputs inside.
+    Matrices are turned to (in, out): the kernels walk inputs outside and outputs inside. Of an SSM with
+    channels B is (1, 2N) and C (2N, 1), without their zeros; ``modes`` (H) comes last.
     """
+    stored = packed([step.op], bundle.tensors)
     for field in TENSOR_FIELDS:
         name = getattr(step.op, field, None)
         if name is not None:
-            array = bundle.tensors[name]
+            array = stored[name]
             turned = isinstance(step.op, Linear | SSM) and field in ("weight", "B", "C")
             yield field, name, np.ascontiguousarray(array.T) if turned else array
+    if isinstance(step.op, SSM) and step.op.channels is not None:
+        yield "modes", "modes", np.array(step.op.channels, np.uint16)
+
+
+def modes_text(inputs: int, modes: int, outputs: int, channels: tuple[int, ...] | None) -> str:
+    """The shape of an SSM in words, for comments."""
+    if channels is None:
+        return f"{inputs} -> {modes} modes -> {outputs}"
+    return f"{inputs} channels of {modes} modes in all"

@@ -6,8 +6,8 @@ import numpy as np
 
 from ssmith.bundle import Bundle
 from ssmith.export.c99_form import Form, Run, visible
-from ssmith.export.c99_plan import Plan, Step, plan, tensors_of
-from ssmith.ops import SSM, Add, Affine, Embedding, Float32, Gate, Gelu, LayerNorm, Linear, Pool, Save
+from ssmith.export.c99_plan import Plan, Step, Weights, modes_text, plan, tensors_of
+from ssmith.ops import SSM, Add, Affine, Embedding, Gate, Gelu, LayerNorm, Linear, Pool, Save
 from ssmith.runtime.artifacts import KERNELS
 
 STACK_BYTES = 1024  # of the deepest chain of calls on a 32-bit processor; a test measures it
@@ -92,10 +92,11 @@ def weights_text(bundle: Bundle) -> str:
     ]
     for name, array in _weights(bundle, plan(bundle)).values():
         shape = ", ".join(str(n) for n in array.shape)
-        numbers = [literal(value) for value in array.ravel()]
+        kind = "uint16_t" if array.dtype == np.uint16 else "float"
+        numbers = [str(v) if isinstance(v, np.uint16) else literal(v) for v in array.ravel()]
         rows = [", ".join(numbers[i : i + 8]) for i in range(0, len(numbers), 8)]
         parts.append(
-            f"/* ({shape}) */\nstatic const float {name}[{array.size}] SSM_ALIGNED = {{\n    "
+            f"/* ({shape}) */\nstatic const {kind} {name}[{array.size}] SSM_ALIGNED = {{\n    "
             + ",\n    ".join(rows)
             + "};\n"
         )
@@ -108,22 +109,30 @@ def literal(value: float | np.float32) -> str:
     return text + ("f" if any(c in text for c in ".e") else ".0f")
 
 
-def _keys(step: Step, bundle: Bundle) -> dict[str, tuple[str, tuple[int, ...]]]:
-    """Field → identity of its array; ops that share a tensor in the same layout share one array."""
-    return {field: (name, array.shape) for field, name, array in tensors_of(step, bundle)}
+_Key = tuple[str, bytes]
 
 
-def _weights(bundle: Bundle, layout: Plan) -> dict[tuple[str, tuple[int, ...]], tuple[str, Float32]]:
+def _key(name: str, array: Weights) -> _Key:
+    """Identity of an array: ops that share a tensor in the same layout share one array."""
+    return name, array.tobytes()
+
+
+def _keys(step: Step, bundle: Bundle) -> dict[str, _Key]:
+    """Field → identity of its array."""
+    return {field: _key(name, array) for field, name, array in tensors_of(step, bundle)}
+
+
+def _weights(bundle: Bundle, layout: Plan) -> dict[_Key, tuple[str, Weights]]:
     """Identity → (C identifier, array), in the order of first use."""
-    found: dict[tuple[str, tuple[int, ...]], tuple[str, Float32]] = {}
+    found: dict[_Key, tuple[str, Weights]] = {}
     names: set[str] = set()
     for step in layout.steps:
         for field, name, array in tensors_of(step, bundle):
             identifier = f"{bundle.name}_{step.op.name.replace('.', '_')}_{field}"
             while identifier in names:
                 identifier += "_"
-            if (name, array.shape) not in found:
-                found[name, array.shape] = identifier, array
+            if _key(name, array) not in found:
+                found[_key(name, array)] = identifier, array
                 names.add(identifier)
     return found
 
@@ -135,7 +144,8 @@ def _what(step: Step) -> str:
     if isinstance(op, Embedding):
         return f"row of a table of {step.n}, 1 -> {out}"
     if isinstance(op, SSM):
-        return f"x = lambda x + B v, y = C x{' + D v' if op.D else ''}, {n} -> {step.n} modes -> {out}"
+        shape = modes_text(n, step.n, out, op.channels)
+        return f"x = lambda x + B v, y = C x{' + D v' if op.D else ''}, {shape}"
     if isinstance(op, Save | Add):
         return f"{op.op} slot {op.slot}, {n}"
     return f"{op.op}, {n}" + (f" -> {out}" if n != out else "")
@@ -159,6 +169,9 @@ def _calls(step: Step, w: dict[str, str]) -> list[str]:
             f"ssm_scan({state}, {w['lam']}, x, T, {step.n});",
             f"ssm_linear(x, {w['C']}, NULL, {b}, T, {2 * step.n}, {out});",
         ]
+        if op.channels is not None:
+            calls[0] = f"ssm_drive({a}, {w['B']}, {w['modes']}, x, T, {n}, {step.n});"
+            calls[2] = f"ssm_readout(x, {w['C']}, {w['modes']}, {b}, T, {n}, {step.n});"
         return calls + ([f"ssm_feedthrough({b}, {w['D']}, {a}, T, {out});"] if op.D else [])
     if isinstance(op, Gelu):
         return [f"ssm_gelu({a}, T * {n});"]

@@ -78,7 +78,7 @@ class SsmOp:
 
     ``lam`` (2, N) int32 in units of 2^-31; where ``lam_bits`` is 16 its lower 16 bits are 0. C (M, 2N)
     int8; ``feedthrough`` (M = K channels) or None. ``drive_bias`` (2N) and ``bias`` (M), int32 or None, take
-    back the offsets of the codes q and z.
+    back the offsets of the codes q and z. ``channels``: where B and C are zero, as in ``ssmith.ops.SSM``.
     """
 
     name: str
@@ -94,6 +94,7 @@ class SsmOp:
     requant: Requant
     feedthrough: Requant | None
     bias: Int32 | None
+    channels: tuple[int, ...] | None = None
 
 
 @dataclass(frozen=True)

@@ -51,6 +51,31 @@ def round_rows(matrix: Float64, covariance: Float64) -> tuple[Int8, Float64, Flo
     return rows[best].astype(np.int8), scales[best], noise[best]
 
 
+def round_inside(
+    matrix: Float64, covariance: Float64, inside: NDArray[np.bool_]
+) -> tuple[Int8, Float64, Float64]:
+    """``round_rows`` where a row reads some of the inputs only: outside, weights are 0 and stay 0.
+
+    Args:
+        matrix: as for ``round_rows``.
+        covariance: as for ``round_rows``.
+        inside: what each row reads, (M, K); rows that read the same are rounded together.
+    """
+    rows, noise = np.zeros(matrix.shape, np.int8), np.zeros(len(matrix))
+    scale = np.zeros(len(matrix))
+    patterns, owner = np.unique(inside, axis=0, return_inverse=True)
+    for k, pattern in enumerate(patterns):
+        own, columns = np.flatnonzero(owner.ravel() == k), np.flatnonzero(pattern)
+        if len(columns):
+            full = len(covariance) == covariance.shape[1]
+            part = covariance[np.ix_(columns, columns)] if full else covariance[:, columns]
+            found, scale[own], noise[own] = round_rows(matrix[np.ix_(own, columns)], part)
+            rows[np.ix_(own, columns)] = found
+    silent = ~matrix.any(1)  # rows of zeros ask for no scale of their own
+    scale[silent] = scale[~silent].min(initial=1.0)
+    return rows, scale, noise
+
+
 def _prediction(covariance: Float64) -> tuple[NDArray[np.intp], Float64]:
     """Columns, the largest variance first, and U of H⁻¹ = Uᵀ U in that order."""
     variance = covariance.diagonal()

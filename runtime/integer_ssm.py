@@ -25,6 +25,7 @@ from ssmith.runtime.integer_ledger import VECTOR_LIMIT, Ledger, requant_shift, w
 from ssmith.runtime.integer_model import Float64, Int32, SsmOp
 from ssmith.runtime.integer_scales import Ids, Scales
 from ssmith.runtime.integer_weights import Product, Seen, TrainedScales, make_product
+from ssmith.system import channel_mask
 
 ROUNDING = math.sqrt(2) + math.sqrt(0.5)  # codes a frame, of a complex state
 _MARGIN = 1.0 + 1e-5  # factors that come later are rounded too
@@ -48,6 +49,7 @@ class SsmStep:
     bias: Float64
     source: Ids
     target: Ids
+    channels: tuple[int, ...] | None
 
     def finish(self, ledger: Ledger) -> SsmOp:
         """See ``Step``."""
@@ -81,7 +83,7 @@ class SsmStep:
         ledger.reach = total + (0 if bias is None else np.abs(bias.astype(np.int64)))
         return SsmOp(
             name, self.state, codes, self.into.weight, drive, drive_bias, self.lam, self.lam_bits,
-            states, self.out.weight, requant, direct, bias,
+            states, self.out.weight, requant, direct, bias, self.channels,
         )  # fmt: skip
 
 
@@ -117,6 +119,7 @@ def draft_ssm(
     reads = tensors[op.C].astype(np.float64)
     energy = (reads**2).sum(0).reshape(2, -1).sum(0) / (gap * (2 - gap))  # of an output per drive of a mode
     seen = Seen.read(tensors, f"{op.name}.input")
+    inside = None if op.channels is None else np.tile(channel_mask(op.channels), (2, 1))
     into = make_product(
         tensors[op.B],
         seen,
@@ -125,6 +128,7 @@ def draft_ssm(
         importance=np.tile(energy, 2),
         floor=floors,
         trained=TrainedScales.read(tensors, f"{op.name}.B", rounding),
+        inside=inside,
     )
     unit = _state_unit(op.name, into, gap)
     states = Seen.read(tensors, f"{op.name}.state")
@@ -132,7 +136,8 @@ def draft_ssm(
     if trained is not None:
         unit = _dividing(unit, trained.step)
     coarse = np.tile(unit, 2) * _MARGIN
-    out = make_product(tensors[op.C], states, bits, floor=coarse, trained=trained)
+    reads_own = None if inside is None else inside.T
+    out = make_product(tensors[op.C], states, bits, floor=coarse, trained=trained, inside=reads_own)
     direct, bias = None, out.bias
     needed = out.scale * 2.0 ** (31 - requant_shift(int(out.codes.limit * out.row_sums.max())))
     bound = out.codes.limit * out.row_sums * out.scale
@@ -144,7 +149,9 @@ def draft_ssm(
     bound = bound + np.abs(bias)
     target = classes.fresh(len(bound))
     classes.require(target, np.maximum(bound, needed))
-    step = SsmStep(op.name, op.state, into, gain, lam, lam_bits, unit, out, direct, bias, source, target)
+    step = SsmStep(
+        op.name, op.state, into, gain, lam, lam_bits, unit, out, direct, bias, source, target, op.channels
+    )
     return step, target, bound
 
 

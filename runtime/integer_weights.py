@@ -19,11 +19,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 
 from ssmith.ops import Float32, Tensors
 from ssmith.quant import CODE_LIMITS, PREFIX, SCALE_PARTS, SCALES, WEIGHT_LIMIT, Rounding
 from ssmith.runtime.integer_model import Float64, Int8
-from ssmith.runtime.integer_rounding import round_rows
+from ssmith.runtime.integer_rounding import round_inside, round_rows
 
 # How much more than calibration saw the codes cover. 16 bits have two to spare; for 8 bits, of 1.0 to 1.4
 # this came out best on held-out data: below it saturation costs more, above it rounding.
@@ -122,6 +123,7 @@ def make_product(
     importance: Float64 | None = None,
     floor: Float64 | float = 0.0,
     trained: TrainedScales | None = None,
+    inside: NDArray[np.bool_] | None = None,
 ) -> Product:
     """The best codes and int8 weights for y = W u, or those that training has got used to.
 
@@ -133,18 +135,25 @@ def make_product(
         importance: what a unit of variance at each output costs, (M); 1 if None.
         floor: steps are at least this, (K) or one for all.
         trained: scales to use as they are.
+        inside: where W may differ from 0, (M, K); everywhere if None.
     """
     real = weight.astype(np.float64)
     shift = np.zeros(real.shape[1]) if shift is None else shift
     if trained is not None:
         return _trained_product(real, seen, bits, shift, floor, trained)
-    products = [_product(real, seen, bits, shift, floor, alpha) for alpha in ALPHAS]
+    products = [_product(real, seen, bits, shift, floor, alpha, inside) for alpha in ALPHAS]
     cost = [float(p.noise @ (np.ones(len(real)) if importance is None else importance)) for p in products]
     return products[int(np.argmin(cost))]
 
 
 def _product(
-    weight: Float64, seen: Seen, bits: int, shift: Float64, floor: Float64 | float, alpha: float
+    weight: Float64,
+    seen: Seen,
+    bits: int,
+    shift: Float64,
+    floor: Float64 | float,
+    alpha: float,
+    inside: NDArray[np.bool_] | None,
 ) -> Product:
     centre, half = _covered(seen.low, seen.high, bits)
     widest = half.max() if half.max() > 0 else max(float(np.abs(seen.mean).max()), 1.0) * 1e-3
@@ -159,7 +168,10 @@ def _product(
     while True:
         step = np.maximum(cover / limit, floor)
         covariance = _of_codes(seen.covariance, step)
-        rows, scale, noise = round_rows(weight * step, covariance)
+        if inside is None:
+            rows, scale, noise = round_rows(weight * step, covariance)
+        else:
+            rows, scale, noise = round_inside(weight * step, covariance, inside)
         fits = largest_limit(rows)
         if limit <= fits:
             break

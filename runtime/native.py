@@ -45,7 +45,7 @@ int ssmith_step(const struct ssmith_call *call) {{ return {name}_step(call->mode
 uint32_t ssmith_bytes(void) {{ return (uint32_t)sizeof({name}_t); }}
 """
 _OPEN_ERRORS = {
-    -9: "it is no .ssmc file of version 2",
+    -9: "it is no .ssmc file of version 2 or 3",
     -10: "it is damaged: cut short, changed, or impossible",
     -11: "the engine asks for more memory than was given",
 }

@@ -95,13 +95,15 @@ static int signals_fit(const ssm_t *m, uint64_t n)
 static int parse(ssm_t *m, const void *bytes, size_t n)
 {
     const unsigned char *p = (const unsigned char *)bytes;
+    int error;
     memset(m, 0, sizeof *m);
     if (p == NULL)
         return SSM_E_NULL;
     if ((uintptr_t)p % 4 != 0)
         return SSM_E_ALIGN;
     /* on a big-endian machine the version reads as another number */
-    if (n < HEADER_BYTES || memcmp(p, "SSMC", 4) != 0 || word(p + 4) != SSM_VERSION)
+    if (n < HEADER_BYTES || memcmp(p, "SSMC", 4) != 0 || word(p + 4) < SSM_OLDEST ||
+        word(p + 4) > SSM_VERSION)
         return SSM_E_FORMAT;
     if (word(p + 8) != n || word(p + 12) != crc32(p + 16, n - 16))
         return SSM_E_DAMAGED;
@@ -121,7 +123,9 @@ static int parse(ssm_t *m, const void *bytes, size_t n)
         m->outputs == 0 || m->outputs > MAX_DIM ||
         !inside(m->ops_at, (uint64_t)m->ops * (sizeof(op_t) / 4), n) || !signals_fit(m, n))
         return SSM_E_DAMAGED;
-    return walk(m, n);
+    m->version = SSM_OLDEST;
+    error = walk(m, n);
+    return error == SSM_OK && m->version != word(p + 4) ? SSM_E_DAMAGED : error;
 }
 
 size_t ssm_memory_bytes(const void *bytes, size_t n)

@@ -28,7 +28,7 @@
      block). Free the old one when the callback has moved on. ssm_open() walks the whole file: never
      call it in the callback.
 
-   File format, version 2; all numbers little-endian, u32 unless said, offsets from the file's start:
+   File format, version 2, or 3 if an SSM has channels and only then; all numbers little-endian, u32 unless said, offsets from the file's start:
      0 "SSMC"   4 version   8 file bytes   12 CRC-32 (zlib's) of everything from byte 16 on
      16 inputs   20 outputs   24 number of ops   28 offset of the ops
      32 offset and 36 bytes of a JSON text about the model, for tools; not read here
@@ -41,7 +41,8 @@
      signal: string offsets of name and unit, f64 minimum, f64 maximum, which of them count (bits 0
        and 1), float32 scale of an int8 model's codes, else zero
      op of a float32 model: kind, values in, values out, n, slot, scalar (float32), four tensor
-       offsets (0 = none)
+       offsets (0 = none); of an SSM with channels `slot` is the offset of how many modes each channel
+       has (u16), and its B and C (2n each) are what is not zero
      op of an int8 model, a kernel call of ssm_integer.h: kind and buffers (ssm_run_integer.h lists
        both; each buffer u16), values in, values out, four numbers (i32), two tensor offsets
      scales: float32, 1 / scale of each input, then the scale of each output
@@ -59,7 +60,8 @@ extern "C" {
 #endif
 
 #define SSM_ABI_VERSION 2 /* meaning of the functions, as in generated models */
-#define SSM_VERSION 2     /* of the file format */
+#define SSM_VERSION 3     /* of the file format, the newest that is read */
+#define SSM_OLDEST 2      /* and the oldest */
 
 /* Frames that ssm_process() handles at once. Memory grows with it, bits do not change; above 4 there
    is little left to gain, 1 saves memory. */
@@ -115,6 +117,7 @@ typedef struct {
     /* private from here */
     const unsigned char *bytes;
     size_t scratch_bytes;
+    uint32_t version; /* that its ops need */
     uint32_t ops, ops_at, signals_at, strings_at, strings_n, width, modes2, state_words;
     uint32_t slot[SSM_SLOTS]; /* width of each slot, 0 = unused */
     uint32_t code_bits, scales_at, q_bytes;

@@ -10,9 +10,11 @@
 #include "ssm.h"
 
 enum { HEADER_BYTES = 128, SIGNAL_BYTES = 32, BLOB_HEADER_BYTES = 16, MAX_OPS = 4096, MAX_DIM = 1 << 20 };
+enum { SINCE_CHANNELS = 3 }; /* version */
 
 typedef struct {
-    uint32_t kind, in, out, n, slot;
+    uint32_t kind, in, out, n;
+    uint32_t slot;      /* of an ssm with channels the offset of their modes */
     float scalar;       /* eps of a layernorm, decay of a pool */
     uint32_t tensor[4]; /* offsets from the file's start */
 } op_t;
@@ -63,6 +65,20 @@ static inline int inside(uint32_t offset, uint64_t floats, uint64_t n)
 static inline int inside_or_none(uint32_t offset, uint64_t floats, uint64_t n)
 {
     return offset == 0 || inside(offset, floats, n);
+}
+
+/* Whether the modes of each of H channels, u16 at `offset`, lie inside a file of n bytes and are N in all. */
+static inline int modes_inside(const ssm_t *m, uint32_t offset, uint64_t H, uint64_t N, uint64_t n)
+{
+    uint64_t found = 0, h;
+    uint16_t modes;
+    if (!inside(offset, (2 * H + 3) / 4, n))
+        return 0;
+    for (h = 0; h < H; h++) {
+        memcpy(&modes, m->bytes + offset + 2 * (size_t)h, sizeof modes);
+        found += modes;
+    }
+    return found == N;
 }
 
 /* Note how much memory the model wants; refused if the machine could not address it. */

@@ -35,7 +35,7 @@
 
 #include "ssm_machine.h"
 
-#define SSM_INTEGER_VERSION 1
+#define SSM_INTEGER_VERSION 2
 
 /* SSM_GLUE: what is done to each element between two matrix products. On hosts it becomes part of its
    caller, compiled for the sizes of the model; elsewhere, and where it is picked at run time, it stands
@@ -79,6 +79,23 @@ SSM_KERNEL void ssm_dot_a8(const int8_t *SSM_RESTRICT q, const int8_t *SSM_RESTR
                            int32_t *SSM_RESTRICT y, size_t T, size_t K, size_t M);
 SSM_KERNEL void ssm_dot_a16(const int16_t *SSM_RESTRICT q, const int8_t *SSM_RESTRICT w,
                             int32_t *SSM_RESTRICT y, size_t T, size_t K, size_t M);
+
+/* The same for an SSM of H channels, whose N modes belong to one each and stand channel after channel;
+   modes (H): how many each has, N in all. w (2N) is what is not zero of a matrix, planar.
+   drive: y = w q of a mode's channel.  q (T, Hp), y (T, 2N).
+   readout: y = sum of w q over the modes of a channel.  q (T, Kp) of K = 2N codes, y (T, H). */
+SSM_KERNEL void ssm_drive_a8(const int8_t *SSM_RESTRICT q, const int8_t *SSM_RESTRICT w,
+                             const uint16_t *SSM_RESTRICT modes, int32_t *SSM_RESTRICT y, size_t T,
+                             size_t H, size_t N);
+SSM_KERNEL void ssm_drive_a16(const int16_t *SSM_RESTRICT q, const int8_t *SSM_RESTRICT w,
+                              const uint16_t *SSM_RESTRICT modes, int32_t *SSM_RESTRICT y, size_t T,
+                              size_t H, size_t N);
+SSM_KERNEL void ssm_readout_a8(const int8_t *SSM_RESTRICT q, const int8_t *SSM_RESTRICT w,
+                               const uint16_t *SSM_RESTRICT modes, int32_t *SSM_RESTRICT y, size_t T,
+                               size_t H, size_t N);
+SSM_KERNEL void ssm_readout_a16(const int16_t *SSM_RESTRICT q, const int8_t *SSM_RESTRICT w,
+                                const uint16_t *SSM_RESTRICT modes, int32_t *SSM_RESTRICT y, size_t T,
+                                size_t H, size_t N);
 
 /* v = R(v << s, m) + b.  v (T, M), m (M), b (M) or NULL, 1 <= s <= 30. */
 SSM_GLUE void ssm_requant(int32_t *SSM_RESTRICT v, const int32_t *SSM_RESTRICT m,
@@ -227,6 +244,7 @@ static inline int32_t ssm_mulr(int32_t a, int32_t b)
 #endif
 }
 
+#include "ssm_integer_channels.h"
 #include "ssm_integer_frame.h"
 #include "ssm_integer_state.h"
 

@@ -39,7 +39,7 @@
 #endif
 #endif
 
-#define SSM_KERNELS_VERSION 2
+#define SSM_KERNELS_VERSION 3
 
 #if defined(__FAST_MATH__)
 #error "-ffast-math changes results; compile with -O3 -ffp-contract=off"
@@ -201,6 +201,14 @@ SSM_INLINE void ssm_embedding(const float *SSM_RESTRICT x, const float *SSM_REST
       (v, scale, shift, eps, T, H))                                                                \
     X(scan, N < 4 ? 1 << 20 : T * N * 16,                                                          \
       (float *state, const float *lam, float *v, size_t T, size_t N), (state, lam, v, T, N))       \
+    X(drive, T * N * 16,                                                                           \
+      (const float *v, const float *b, const uint16_t *modes, float *x, size_t T, size_t H,        \
+       size_t N),                                                                                  \
+      (v, b, modes, x, T, H, N))                                                                   \
+    X(readout, T * N * 16,                                                                         \
+      (const float *x, const float *c, const uint16_t *modes, float *y, size_t T, size_t H,        \
+       size_t N),                                                                                  \
+      (x, c, modes, y, T, H, N))                                                                   \
     X(feedthrough, T * H * 16, (float *y, const float *d, const float *v, size_t T, size_t H),     \
       (y, d, v, T, H))                                                                             \
     X(gelu, n * 16, (float *v, size_t n), (v, n))                                                  \

@@ -303,6 +303,44 @@ SSM_INLINE void SSM_HERE(ssm_scan_level)(float *SSM_RESTRICT state, const float 
         }
 }
 
+/* x = b v, v of the channel that a mode belongs to.  v (T, H), b (2N), modes (H): how many modes each
+   channel has, N in all; x (T, 2N), planar like b, modes channel after channel. */
+SSM_INLINE void SSM_HERE(ssm_drive_level)(const float *SSM_RESTRICT v, const float *SSM_RESTRICT b,
+                                          const uint16_t *SSM_RESTRICT modes, float *SSM_RESTRICT x,
+                                          size_t T, size_t H, size_t N)
+{
+    size_t h, i, end;
+    SSM_HIDE(b);
+    SSM_HIDE(modes);
+    for (; T > 0; T--, v += H, x += 2 * N)
+        for (h = 0, i = 0; h < H; h++)
+            for (end = i + modes[h]; i < end; i++) {
+                x[i] = b[i] * v[h];
+                x[N + i] = b[N + i] * v[h];
+            }
+}
+
+/* y = sum of c x over the modes of each channel, real parts in order, then imaginary parts: what ssm_linear
+   gives with zeros for all other modes.  x (T, 2N), c (2N), modes (H), y (T, H). */
+SSM_INLINE void SSM_HERE(ssm_readout_level)(const float *SSM_RESTRICT x, const float *SSM_RESTRICT c,
+                                            const uint16_t *SSM_RESTRICT modes, float *SSM_RESTRICT y,
+                                            size_t T, size_t H, size_t N)
+{
+    size_t h, i, start, end;
+    SSM_HIDE(c);
+    SSM_HIDE(modes);
+    for (; T > 0; T--, x += 2 * N, y += H)
+        for (h = 0, start = 0; h < H; h++, start = end) {
+            float sum = 0.0f;
+            end = start + modes[h];
+            for (i = start; i < end; i++)
+                SSM_MADD(1, sum, c[i], x[i]);
+            for (i = start; i < end; i++)
+                SSM_MADD(1, sum, c[N + i], x[N + i]);
+            y[h] = sum;
+        }
+}
+
 /* y = y + d v.  y (T, H), d (H), v (T, H). */
 SSM_INLINE void SSM_HERE(ssm_feedthrough_level)(float *SSM_RESTRICT y, const float *SSM_RESTRICT d,
                                                 const float *SSM_RESTRICT v, size_t T, size_t H)

@@ -8,11 +8,11 @@
 #include "ssm_file.h"
 #include "ssm_kernels.h"
 
-enum { LINEAR = 1, EMBEDDING, AFFINE, LAYERNORM, SSM, GELU, GATE, SAVE, ADD, POOL };
+enum { LINEAR = 1, EMBEDDING, AFFINE, LAYERNORM, SSM, GELU, GATE, SAVE, ADD, POOL, CHANNELS };
 
 /* Whether op fits a vector of `width` values and its tensors fit the file. Dimensions are at most
    2^20, so no product overflows 64 bits. */
-static int float_op_fits(const op_t *op, uint32_t width, const uint32_t *slot, uint64_t n)
+static int float_op_fits(const ssm_t *m, const op_t *op, uint32_t width, const uint32_t *slot, uint64_t n)
 {
     const uint64_t in = op->in, out = op->out, modes = op->n;
     const uint32_t *t = op->tensor;
@@ -30,6 +30,10 @@ static int float_op_fits(const op_t *op, uint32_t width, const uint32_t *slot, u
         return modes > 0 && inside(t[0], 2 * modes, n) && inside(t[1], in * 2 * modes, n) &&
                inside(t[2], 2 * modes * out, n) &&
                (t[3] == 0 || (in == out && inside(t[3], in, n)));
+    case CHANNELS:
+        return in == out && modes > 0 && modes_inside(m, op->slot, in, modes, n) &&
+               inside(t[0], 2 * modes, n) && inside(t[1], 2 * modes, n) && inside(t[2], 2 * modes, n) &&
+               inside_or_none(t[3], in, n);
     case GATE:
         return in == 2 * out;
     case GELU:
@@ -49,9 +53,14 @@ static inline uint32_t larger(uint32_t a, uint32_t b)
     return a > b ? a : b;
 }
 
+static inline int has_modes(const op_t *op)
+{
+    return op->kind == SSM || op->kind == CHANNELS;
+}
+
 static inline uint32_t float_states(const op_t *op)
 {
-    return op->kind == SSM ? 2 * op->n : op->kind == POOL ? op->in + 1 : 0;
+    return has_modes(op) ? 2 * op->n : op->kind == POOL ? op->in + 1 : 0;
 }
 
 /* Walk the op list once and note what it needs; after SSM_OK every offset and width is trusted. */
@@ -63,13 +72,15 @@ static int float_walk(ssm_t *m, uint64_t n)
     m->width = width;
     for (k = 0; k < m->ops; k++) {
         const op_t op = op_read(m, k);
-        if (!float_op_fits(&op, width, slot, n))
+        if (!float_op_fits(m, &op, width, slot, n))
             return SSM_E_DAMAGED;
         if (op.kind == SAVE) {
             slot[op.slot] = width;
             m->slot[op.slot] = larger(m->slot[op.slot], width);
         }
-        if (op.kind == SSM)
+        if (op.kind == CHANNELS)
+            m->version = SINCE_CHANNELS;
+        if (has_modes(&op))
             m->modes2 = larger(m->modes2, 2 * op.n);
         states += float_states(&op);
         width = op.out;
@@ -120,6 +131,15 @@ static void float_block(ssm_t *m, const float *in, float *out, size_t T)
             if (t3 != NULL)
                 ssm_feedthrough(b, t3, a, T, op.out);
             break;
+        case CHANNELS: {
+            const uint16_t *modes = (const uint16_t *)(const void *)(m->bytes + op.slot);
+            ssm_drive(a, t1, modes, x, T, op.in, op.n);
+            ssm_scan(state, t0, x, T, op.n);
+            ssm_readout(x, t2, modes, swap = b, T, op.in, op.n);
+            if (t3 != NULL)
+                ssm_feedthrough(b, t3, a, T, op.out);
+            break;
+        }
         case GELU:
             ssm_gelu(a, T * op.in);
             break;

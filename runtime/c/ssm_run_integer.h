@@ -26,7 +26,9 @@ enum {
     CALL_SAVE,
     CALL_ADD,
     CALL_POOL_MEAN,
-    CALL_POOL_EMA
+    CALL_POOL_EMA,
+    CALL_DRIVE,
+    CALL_READOUT
 };
 
 /* Buffers: the caller's codes; the vectors a and b; the codes q and z; from BUFFER_SLOT on the slots. */
@@ -132,6 +134,12 @@ static int call_fits(const ssm_t *m, const call_t *c, const uint32_t *width, uin
                inside(t[0], in, n) && inside_or_none(t[1], in, n);
     case CALL_DOT:
         return is_code(from) && vectors && bytes_inside(t[0], padded(in) * out, n);
+    case CALL_DRIVE:
+        return is_code(from) && vectors && out % 2 == 0 && bytes_inside(t[0], out, n) &&
+               modes_inside(m, t[1], in, out / 2, n);
+    case CALL_READOUT:
+        return is_code(from) && vectors && in % 2 == 0 && bytes_inside(t[0], in, n) &&
+               modes_inside(m, t[1], out, in / 2, n);
     case CALL_REQUANT:
         return in_place && is_shift(x[0]) && inside(t[0], in, n) && inside_or_none(t[1], in, n);
     case CALL_FEEDTHROUGH:
@@ -177,6 +185,8 @@ static int integer_walk(ssm_t *m, uint64_t n)
         /* only the first call reads the caller's codes: they may stand where q will */
         if (!call_fits(m, &c, width, n) || (k > 0 && c.from == BUFFER_IN))
             return SSM_E_DAMAGED;
+        if (c.kind == CALL_DRIVE || c.kind == CALL_READOUT)
+            m->version = SINCE_CHANNELS;
         width[c.to] = c.out;
         m->buffer[c.to] = m->buffer[c.to] > c.out ? m->buffer[c.to] : c.out;
         if (is_vector(c.to))
@@ -242,15 +252,21 @@ static inline const void *integers(const ssm_t *m, uint32_t offset)
 /* The calls that read or write codes, for each width of a code. */
 #define SSM_CODE_CALLS(code_t, suffix)                                                             \
     static void call_##suffix(const call_t *c, const buffers_t *at, const void *t0,                \
-                              const int32_t *t1, size_t T)                                         \
+                              const void *t1, size_t T)                                            \
     {                                                                                              \
         const int32_t *x = c->number;                                                              \
         const code_t *q = (const code_t *)at->code[c->from];                                       \
         if (c->kind == CALL_QUANTIZE)                                                              \
-            ssm_quantize_##suffix(at->vector[c->from], (const int32_t *)t0, t1,                    \
+            ssm_quantize_##suffix(at->vector[c->from], (const int32_t *)t0, (const int32_t *)t1,   \
                                   (code_t *)at->code[c->to], x[0], (uint32_t)x[1], T, c->in);      \
         else if (c->kind == CALL_DOT)                                                              \
             ssm_dot_##suffix(q, (const int8_t *)t0, at->vector[c->to], T, c->in, c->out);          \
+        else if (c->kind == CALL_DRIVE)                                                            \
+            ssm_drive_##suffix(q, (const int8_t *)t0, (const uint16_t *)t1, at->vector[c->to], T,  \
+                               c->in, c->out / 2);                                                 \
+        else if (c->kind == CALL_READOUT)                                                          \
+            ssm_readout_##suffix(q, (const int8_t *)t0, (const uint16_t *)t1, at->vector[c->to],   \
+                                 T, c->out, c->in / 2);                                            \
         else                                                                                       \
             ssm_ifeedthrough_##suffix(at->vector[c->to], q, (const int32_t *)t0, (uint32_t)x[0],   \
                                       T, c->in);                                                   \
@@ -309,7 +325,7 @@ static const int32_t *integer_network(ssm_t *m, const int16_t *in, size_t T)
         case CALL_POOL_EMA:
             ssm_ipool_ema(v, state, x[0], T, c.in);
             break;
-        default: /* QUANTIZE, DOT, FEEDTHROUGH */
+        default: /* QUANTIZE, DOT, DRIVE, READOUT, FEEDTHROUGH */
             if (m->code_bits == 8)
                 call_a8(&c, &at, t0, t1, T);
             else

@@ -99,7 +99,11 @@ def test_no_damage_crashes_the_engine(tmp_path):
         pytest.skip("the compiler has no address sanitizer")
     fuzz = sanitized(tmp_path)
     for k, changes in enumerate(
-        ({"inputs": 1, "width": 2}, {"vocabulary": 5, "width": 3, "norm": "affine", "pool": "mean"})
+        (
+            {"inputs": 1, "width": 2},
+            {"vocabulary": 5, "width": 3, "norm": "affine", "pool": "mean"},
+            {"inputs": 1, "width": 2, "channels": ((1, 1),), "norm": "none", "pool": "none"},
+        )
     ):
         small = random_bundle(np.random.default_rng(k), outputs=1, orders=(2,), golden_frames=(), **changes)
         path = tmp_path / "net.ssmc"

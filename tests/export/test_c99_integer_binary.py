@@ -188,6 +188,7 @@ def fuzz(request, tmp_path_factory):
     [
         (16, {"inputs": 1, "width": 2, "pool": "none"}),
         (8, {"vocabulary": 5, "width": 3, "norm": "affine", "pool": "mean"}),
+        (16, {"inputs": 1, "width": 2, "channels": ((1, 1),), "norm": "none", "pool": "none"}),
     ],
 )
 def test_no_damage_crashes_the_engine(fuzz, tmp_path, bits, changes):

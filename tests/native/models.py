@@ -40,8 +40,9 @@ def layers() -> Bundle:
 
 
 def tokens() -> Bundle:
-    """Embedding and cumulative pooling."""
-    return random_bundle(np.random.default_rng(2), width=9, orders=(5,), vocabulary=11, pool="mean")
+    """Embedding, channels and cumulative pooling."""
+    channels = ((1, 0, 5, 2, 8, 0, 3, 17, 4),)
+    return random_bundle(np.random.default_rng(2), width=9, channels=channels, vocabulary=11, pool="mean")
 
 
 MODELS: dict[str, Callable[[], Bundle]] = {

@@ -48,8 +48,8 @@ static int8_t *bytes(int8_t *end, size_t n, int32_t limit)
 }
 
 static int32_t v[2 * MOST * FRAMES], m[2 * MOST], b[2 * MOST], y[2 * MOST * FRAMES], state[2 * MOST + 2];
-static int16_t q16[MOST * FRAMES], l16[2 * MOST];
-static int8_t q8[MOST * FRAMES], w[MOST * MOST];
+static int16_t q16[2 * MOST * FRAMES], l16[2 * MOST];
+static int8_t q8[2 * MOST * FRAMES], w[MOST * MOST];
 #define END(array) ((array) + sizeof(array) / sizeof((array)[0]))
 
 static void products(size_t K, size_t M)
@@ -68,6 +68,43 @@ static void products(size_t K, size_t M)
         ssm_dot_a16(c, weights, END(y) - t * M, t, K, M);
         hash(END(y) - t * M, t * M * sizeof *y);
     }
+}
+
+/* Channels of 0 to 4 modes, so that N of them come to be */
+static void channels(size_t N)
+{
+    static uint16_t modes[2 * MOST];
+    const size_t Kp = (2 * N + 3) / 4 * 4, T = 3;
+    uint16_t *first = END(modes);
+    size_t H = 0, left = N, t, k, Hp;
+    int8_t *a8;
+    int16_t *a16;
+    for (; left > 0; H++) {
+        size_t some = (size_t)(number(4) + 4) / 2;
+        some = some < left ? some : left;
+        *--first = (uint16_t)some;
+        left -= some;
+        if (H + 1 == MOST) {
+            *first = (uint16_t)(*first + left);
+            left = 0;
+        }
+    }
+    Hp = (H + 3) / 4 * 4;
+    a8 = bytes(END(q8), T * Hp, 127);
+    a16 = shorts(END(q16), T * Hp, 32767);
+    for (t = 0; t < T; t++)
+        for (k = H; k < Hp; k++)
+            a8[t * Hp + k] = (int8_t)(a16[t * Hp + k] = 0);
+    ssm_drive_a8(a8, bytes(END(w), 2 * N, 127), first, END(y) - T * 2 * N, T, H, N);
+    hash(END(y) - T * 2 * N, T * 2 * N * sizeof *y);
+    ssm_drive_a16(a16, END(w) - 2 * N, first, END(y) - T * 2 * N, T, H, N);
+    hash(END(y) - T * 2 * N, T * 2 * N * sizeof *y);
+    a8 = bytes(END(q8), T * Kp, 127);
+    a16 = shorts(END(q16), T * Kp, 32767);
+    ssm_readout_a8(a8, END(w) - 2 * N, first, END(y) - T * H, T, H, N);
+    hash(END(y) - T * H, T * H * sizeof *y);
+    ssm_readout_a16(a16, END(w) - 2 * N, first, END(y) - T * H, T, H, N);
+    hash(END(y) - T * H, T * H * sizeof *y);
 }
 
 static void elements(size_t n)
@@ -121,6 +158,7 @@ uint64_t feed(int data, uint32_t frames, uint32_t block, int fresh)
     ssm_find_level();
     for (K = 1; K <= 33; K++) {
         elements(K);
+        channels(K);
         for (M = 1; M <= 21; M += 1 + M / 5)
             products(K, M);
     }

@@ -4,7 +4,7 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ssmith.runtime.integer_rounding import round_rows
+from ssmith.runtime.integer_rounding import round_inside, round_rows
 
 
 def correlated(rng, size: int, rank: int) -> np.ndarray:
@@ -53,3 +53,19 @@ def test_rows_of_zeros():
     rows, scale, noise = round_rows(matrix, np.eye(2))
     assert not rows[0].any() and noise[0] == 0
     assert 0 < scale[0] <= 3 / 127
+
+
+@given(st.integers(0, 2**32 - 1))
+def test_each_row_is_rounded_by_the_inputs_it_reads(seed):
+    rng = np.random.default_rng(seed)
+    m, k = rng.integers(1, 9, 2)
+    inside = rng.random((m, k)) < 0.6
+    matrix, covariance = rng.standard_normal((m, k)) * inside, correlated(rng, k, 2)
+    rows, scale, noise = round_inside(matrix, covariance, inside)
+    assert not rows[~inside].any()
+    assert (scale > 0).all()
+    for o in np.flatnonzero(matrix.any(1)):
+        own = inside[o]
+        alone = round_rows(matrix[o : o + 1, own], covariance[np.ix_(own, own)])
+        assert np.array_equal(rows[o, own], alone[0][0])
+        assert (scale[o], noise[o]) == (alone[1][0], alone[2][0])
