@@ -14,6 +14,8 @@ from ssmith.measurement import Measurement
 from ssmith.report_data import ReportData
 from ssmith.report_devices import COLUMNS, FILTERS, devices
 from ssmith.report_int8 import integers, vector_text
+from ssmith.report_lateness import late_table, latenesses
+from ssmith.report_layers import layer_tables
 from ssmith.report_pareto_plot import frontiers
 from ssmith.report_parity import checks, proofs
 from ssmith.report_precision_plot import precision_plot
@@ -58,6 +60,11 @@ def render(data: ReportData) -> str:
     own = [file for file in data.artifacts or [] if file not in shared]
     timed = [m for m in data.measurements or [] if m.timing]
     hosts = list(dict.fromkeys(m.target for m in timed))
+    paced = [m for m in data.measurements or [] if m.deadline]
+
+    def name_of(m: Measurement) -> str:
+        return _named(m, hosts)
+
     template = environment.get_template("report.html.j2")
     css = (files / "report.css").read_text(encoding="utf-8")
     return template.render(
@@ -66,12 +73,16 @@ def render(data: ReportData) -> str:
         plots={name: Markup(svg) for name, svg in _plots(data).items()},
         reductions=reductions(data),
         criteria=CRITERIA,
-        deadlines=[m for m in data.measurements or [] if m.deadline],
+        deadlines=paced,
+        lateness=[replace(late, figure=Markup(late.figure)) for late in latenesses(paced, name_of)],
+        late_counts=late_table(paced, name_of),
+        blocked=[m for m in data.measurements or [] if m.blocks],
+        layer_tables=layer_tables(data.measurements or []),
         matrix=devices(data.measurements or []),
         columns_of=list(COLUMNS.items()),
         frontiers=[replace(f, figure=Markup(f.figure)) for f in frontiers(data.pareto, metric_of(data))],
         hosts=hosts,
-        name_of=lambda m: _named(m, hosts),
+        name_of=name_of,
         latencies=[Markup(_latency(host, i, timed, len(hosts))) for i, host in enumerate(hosts)],
         gain=_gain(data),
         unmeasured=_unmeasured(data),

@@ -3,7 +3,7 @@
 import pytest
 from pydantic import ValidationError
 
-from ssmith.measurement import Golden, Measurement, read_measurements, write_measurements
+from ssmith.measurement import Block, Golden, LayerCost, Measurement, read_measurements, write_measurements
 from ssmith.report import build_report, render_html
 from ssmith.report_devices import (
     FILTERS,
@@ -28,6 +28,30 @@ def counted(**changes):
     return Measurement(**known | changes)
 
 
+OPS = ("encoder", "block0.ssm", "block0.glu", "head", "entry and copies")
+
+
+def by_op(whole, shares=(0.1, 0.5, 0.25, 0.05, 0.1)):
+    return [LayerCost(layer=op, instructions=share * whole) for op, share in zip(OPS, shares, strict=True)]
+
+
+def blocks(*sizes):
+    """At 48 kHz, the last too slow."""
+    shares = [0.2] * (len(sizes) - 1) + [1.25]
+    return [
+        Block(
+            frames=n,
+            p50_us=0.8 * share * n / 0.048,
+            p99_us=None,
+            max_us=share * n / 0.048,
+            duty_p50=0.8 * share,
+            duty_max=share,
+            rate_hz=48_000.0,
+        )
+        for n, share in zip(sizes, shares, strict=True)
+    ]
+
+
 def several(host):
     """Rows of a host, three other targets, a failure and a wrong result."""
     wrong = Golden(frames=64, max_abs=0.25, tolerance=1e-5, against="reference float32", passed=False)
@@ -44,10 +68,20 @@ def several(host):
                 "noisy": True,
                 "intervals": {"p50_us": (1.8, 2.1)},
                 "notes": ["noisy: hot"],
+                "blocks": blocks(32, 64, 1024),
             }
         ),
-        counted(golden=wrong.model_copy(update={"max_abs": 0.0, "passed": True}), stack_bytes=320),
-        counted(precision="int8", instructions_per_step=2_100.0, fingerprint={"core": "Cortex-M4"}),
+        counted(
+            golden=wrong.model_copy(update={"max_abs": 0.0, "passed": True}),
+            stack_bytes=320,
+            layers=by_op(COUNTED),
+        ),
+        counted(
+            precision="int8",
+            instructions_per_step=2_100.0,
+            fingerprint={"core": "Cortex-M4"},
+            layers=by_op(2_100.0, (0.3, 0.2, 0.2, 0.1, 0.2)),
+        ),
         counted(order=6, instructions_per_step=1_400.0, artifact="digits_order6.c"),
         counted(target="wasm", count_unit="fuel", instructions_per_step=9_876.0),
         counted(
@@ -135,7 +169,7 @@ def test_the_table_is_for_screen_readers_too(html):
 
 
 def test_each_device_with_times_has_its_own_distribution(html):
-    latency = html.split('<section id="latency"')[1].split("</section>")[0]
+    latency = html.split('<section id="latency"')[1].split("At the model")[0]
     assert (
         latency.count("<svg") == 2
         and "per backend on bench-pi" in latency
