@@ -17,7 +17,7 @@ import numpy as np
 import torch
 import torch.ao.quantization.fx._decomposed  # defines the operators quantized_decomposed
 from numpy.typing import NDArray
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional
 
 from ssmith.export.executorch_layers import Product, constant
@@ -71,6 +71,26 @@ class Dynamic(_Int8):
         super().__init__(weight, rows, None if bias is None else bias.astype(np.float64))
 
 
+class Codes(nn.Module):
+    """clip((u - offset) / step) of codes with fixed scales; ``before``: scale and shift of u itself."""
+
+    slope: Tensor
+    start: Tensor
+
+    def __init__(self, codes: integer_weights.Codes, before: tuple[Float32, Float32] | None) -> None:
+        super().__init__()
+        step, offset = codes.step, codes.offset
+        scale, shift = (np.ones_like(step), np.zeros_like(step)) if before is None else before
+        self.register_buffer("slope", constant(scale.astype(np.float64) / step))
+        self.register_buffer("start", constant((shift.astype(np.float64) - offset) / step))
+        self.round, self.limit = _ROUND, float(codes.limit)
+
+    def forward(self, u: Tensor, *, whole: bool) -> Tensor:
+        """Codes as real numbers, which a kernel rounds, or, for ``whole``, two additions."""
+        codes = functional.hardtanh(u * self.slope + self.start, -self.limit, self.limit)
+        return (codes + self.round) - self.round if whole else codes
+
+
 class Static(_Int8):
     """W u with the codes and the int8 weights of a rounded product.
 
@@ -80,9 +100,6 @@ class Static(_Int8):
         before: scale and shift of an affine op that stands before and is computed here.
         frames: whether many frames come at once.
     """
-
-    slope: Tensor
-    start: Tensor
 
     def __init__(
         self,
@@ -94,18 +111,14 @@ class Static(_Int8):
     ) -> None:
         ends = np.zeros((len(product.scale), 2), np.int8)
         super().__init__(np.hstack([product.weight, ends]), product.scale, product.bias + extra)
-        step, offset = product.codes.step, product.codes.offset
-        scale, shift = (np.ones_like(step), np.zeros_like(step)) if before is None else before
-        self.register_buffer("slope", constant(scale.astype(np.float64) / step))
-        self.register_buffer("start", constant((shift.astype(np.float64) - offset) / step))
-        self.ends, self.round = _ENDS, _ROUND
-        self.limit, self.frames = float(product.codes.limit), frames
-        self.scale, self.shift = step, offset
+        self.coder = Codes(product.codes, before)
+        self.ends, self.frames = _ENDS, frames
+        self.scale, self.shift = product.codes.step, product.codes.offset
 
     def codes(self, u: Tensor, *, whole: bool = False) -> Tensor:
-        """clip((u - offset) / step); the kernel rounds, or, for ``whole``, two additions do."""
-        codes = functional.hardtanh(u * self.slope + self.start, -self.limit, self.limit)
-        return (codes + self.round) - self.round if whole else codes
+        """See ``Codes``."""
+        codes: Tensor = self.coder(u, whole=whole)
+        return codes
 
     def met(self, codes: Tensor) -> Tensor:
         """The codes and the two ends of their range."""

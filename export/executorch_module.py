@@ -178,9 +178,9 @@ def _layer(
             return layers.GatedProduct(value, logit)
         case ops.SSM():
             d = None if op.D is None else tensors[op.D]
-            into = products.make(f"{op.name}.B", tensors[op.B], None, before)
+            into = products.into(op, tensors[op.B], before)
             constant = None if d is None or into.shift is None else d * into.shift
-            out = products.make(f"{op.name}.C", tensors[op.C], constant, None)
+            out = products.out(op, tensors[op.C], constant)
             return layers.Ssm(tensors[op.lam], into, out, d)
         case ops.Affine():
             return layers.Affine(tensors[op.scale], tensors[op.shift])

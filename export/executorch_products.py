@@ -13,6 +13,7 @@ import numpy as np
 from ssmith import ops
 from ssmith.bundle import Bundle
 from ssmith.errors import InputError
+from ssmith.export.executorch_channels import Into, Out, separable
 from ssmith.export.executorch_int8 import Dynamic, Static
 from ssmith.export.executorch_layers import Dense, Product
 from ssmith.ops import Float32
@@ -22,7 +23,7 @@ from ssmith.runtime import integer_weights
 from ssmith.runtime.integer_model import Float64
 from ssmith.runtime.products import rounded_products
 from ssmith.runtime.rounding import rounded_rows
-from ssmith.runtime.simulate import plan_of
+from ssmith.runtime.simulate import channel_products, plan_of
 
 How = Literal["float32", "static", "dynamic"]
 
@@ -57,6 +58,8 @@ class Products:
         elif precision in ("float32", "int8", "int8-dynamic"):
             kinds: dict[str, How] = {"float32": "float32", "int8": "static", "int8-dynamic": "dynamic"}
             how = dict.fromkeys(keys, kinds[precision])
+            if precision == "int8-dynamic":
+                how |= dict.fromkeys(channel_products(bundle), "float32")
         else:
             raise InputError(f"ExecuTorch has no {precision}; write float32, int8, int8-dynamic or mixed")
         rounded = rounded_products(bundle, 8) if "static" in how.values() else {}
@@ -85,6 +88,27 @@ class Products:
             return Dense(weight[rows], bias)
         codes, scales = rounded_rows(weight[rows].astype(np.float64))
         return Dynamic(codes.astype(np.int8), scales, bias)
+
+    def into(self, op: ops.SSM, B: Float32, before: tuple[Float32, Float32] | None) -> Product:
+        """B u of an SSM; ``before`` as of ``make``."""
+        key = f"{op.name}.B"
+        if not separable(op.channels):
+            return self.make(key, B, None, before)
+        if self.how[key] == "float32":
+            return Into(op.channels, B, None)
+        p = self.rounded[key]
+        return Into(op.channels, p.weight * p.scale[:, None], p.bias, p.codes, before)
+
+    def out(self, op: ops.SSM, C: Float32, bias: Float64 | None) -> Product:
+        """C x + bias of an SSM."""
+        key = f"{op.name}.C"
+        if not separable(op.channels):
+            return self.make(key, C, bias, None)
+        if self.how[key] == "float32":
+            return Out(op.channels, C, bias)
+        p = self.rounded[key]
+        total = p.bias if bias is None else p.bias + bias
+        return Out(op.channels, p.weight * p.scale[:, None], total, p.codes)
 
 
 def _rows(product: integer_weights.Product, rows: slice) -> integer_weights.Product:
