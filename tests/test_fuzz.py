@@ -27,6 +27,9 @@ FILES = {  # file -> what opening it needs
     "net.step.onnx": "onnxruntime",
     "net.sequence.onnx": "onnxruntime",
     "net.step.pte": "executorch",
+    "channels/channels.ssm": "",
+    "channels/channels.ssmc": "compiler",
+    "channels/channels_int8.ssmc": "compiler",
 }
 
 
@@ -40,6 +43,10 @@ def folder(tmp_path_factory):
 
         (folder / "net.step.pte").write_bytes(seal(to_program(bundle, "step").data))
     bundle.write(folder / "net.ssm")
+    rng = np.random.default_rng(4)
+    channels = calibrated(random_bundle(rng, name="channels", width=4, channels=[(2, 0, 1, 3)]))
+    lower(channels, folder / "channels", ExportSettings(formats=("c99",)))
+    channels.write(folder / "channels" / "channels.ssm")
     return folder
 
 
