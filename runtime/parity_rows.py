@@ -16,7 +16,7 @@ from ssmith.runtime.arithmetic import Real
 
 NOT_RUN = "not run: "
 SILENCE = 1e-6  # what errors are relative to where nothing louder is expected
-Metric = Literal["accuracy", "nrmse"]
+Metric = Literal["accuracy", "nrmse", "esr"]
 Check = Literal[
     "golden",  # recorded inputs, whole
     "validation",  # held-out data

@@ -16,6 +16,7 @@ PACKAGES = {
     "lightning_fabric": ("lightning-fabric", "train", "the training loop on any device"),
     "scipy": ("scipy", "reduce", "balanced truncation"),
     "sklearn": ("scikit-learn", "train", "the digits recipe"),
+    "auraloss": ("auraloss", "train", "the loss stft"),
     "onnx": ("onnx", "export", "writing ONNX"),
     "onnxruntime": ("onnxruntime", "onnx", "running ONNX, and writing its int8-all"),
     "executorch": ("executorch", "executorch", "writing and running .pte files"),

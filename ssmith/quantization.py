@@ -17,7 +17,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from ssmith.bundle import Bundle
 from ssmith.errors import InputError
 from ssmith.ops import Float32
-from ssmith.recipe import Format, Recipe
+from ssmith.recipe import Format, MetricName, Recipe
 
 if TYPE_CHECKING:
     from ssmith.runtime.integer_model import IntegerModel
@@ -49,7 +49,7 @@ class PrecisionRow(BaseModel):
     weight_bytes_float: int  # of the same in float32
     simulated: bool = True  # False where ONNX Runtime rounds on its own: then no figure below is known
     snr_db: float | None = None  # None with ``simulated``: exact
-    metric: Literal["accuracy", "nrmse"] | None = None
+    metric: MetricName | None = None
     metric_float: float | None = None
     metric_rounded: float | None = None
 
@@ -70,7 +70,7 @@ class Quantization(BaseModel):
     frames: int = 0
     predicted_snr_db: float | None = None
     measured_snr_db: float | None = None
-    metric: Literal["accuracy", "nrmse"] | None = None
+    metric: MetricName | None = None
     metric_float: float | None = None  # of the float64 reference on the same sequences
     metric_int8: float | None = None
     saturation: list[Saturation] = []
@@ -262,11 +262,11 @@ def _scores(held_out: HeldOut, found: Sequence[_Comparison]) -> dict[str, Any]:
     }
 
 
-def metric_name(held_out: HeldOut) -> Literal["accuracy", "nrmse"] | None:
+def metric_name(held_out: HeldOut) -> MetricName | None:
     """What the recipe's metric is called; None without a recipe or without PyTorch, which defines it."""
     if held_out.recipe is None or held_out.targets is None or importlib.util.find_spec("torch") is None:
         return None
-    return "accuracy" if held_out.recipe.task == "classification" else "nrmse"
+    return held_out.recipe.metric
 
 
 def metric_of(held_out: HeldOut, outputs: Sequence[Float32]) -> float | None:

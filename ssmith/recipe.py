@@ -18,6 +18,8 @@ Fraction = Annotated[float, Field(ge=0, le=1)]
 CriterionName = Literal["task-aware", "empirical", "weighted", "gradient", "exact", "modal", "complex"]
 Schedule = Literal["window", "once", "gradual", "plateau"]
 Source = Literal["digits", "flexjoint", "compressor", "smnist", "fashion-mnist", "cifar10", "files"]
+LossName = Literal["auto", "esr", "stft", "esr+stft"]
+MetricName = Literal["accuracy", "nrmse", "esr"]
 CostKind = Literal["states", "parameters", "macs", "bytes"]
 Format = Literal["onnx", "executorch", "c99"]
 ArtifactPrecision = Literal[
@@ -119,6 +121,11 @@ class TrainSettings(_Settings):
     warmup: Fraction = 0.05  # share of the steps
     gradient_clip: float = Field(default=1.0, gt=0)  # on the norm of all gradients
     ignore_first: int = Field(default=0, ge=0)  # regression: steps at a sequence's start left out of the loss
+    chunk: int | None = Field(default=None, ge=2)  # regression: steps a recording is trained on at a time
+    carry_state: bool = True  # from a chunk to the next; else each starts from zero
+    loss: LossName = "auto"
+    pre_emphasis: float = Field(default=0.95, ge=0, lt=1)  # of "esr": a in y_k - a y_{k-1}; 0 is none
+    stft_windows: tuple[Annotated[int, Field(ge=8)], ...] = Field(default=(512, 1024, 2048), min_length=1)
     evaluate_every: int = Field(default=100, ge=1)
     checkpoint_every: int = Field(default=100, ge=1)
     threads: int | None = Field(default=None, ge=1)  # on the CPU; None: one for small work, else all cores
@@ -127,6 +134,28 @@ class TrainSettings(_Settings):
     strategy: str = "auto"  # passed to Lightning Fabric
     precision: Literal["32-true", "16-mixed", "bf16-mixed"] = "32-true"
     loggers: tuple[Literal["csv", "tensorboard", "wandb"], ...] = ()
+
+    @model_validator(mode="after")
+    def _chunks_fit(self) -> Self:
+        if self.chunk is None:
+            return self
+        if "stft" in self.loss and self.chunk < max(self.stft_windows):
+            raise ValueError(
+                f"chunk = {self.chunk} is shorter than the longest of stft_windows"
+                f" ({max(self.stft_windows)}), so no chunk would hold one; write a longer chunk"
+                " or shorter windows"
+            )
+        if self.carry_state and self.devices > 1:
+            raise ValueError(
+                "chunk with carry_state = true runs on one device, where the states are; write devices = 1,"
+                " or carry_state = false"
+            )
+        if not self.carry_state and self.ignore_first >= self.chunk:
+            raise ValueError(
+                f"ignore_first = {self.ignore_first} leaves nothing of a chunk of {self.chunk} steps that"
+                " starts from zero; write carry_state = true, a longer chunk or a smaller ignore_first"
+            )
+        return self
 
 
 class LayerSettings(_Settings):
@@ -315,6 +344,24 @@ class Recipe(_Settings):
                     f"{self.model.orders[index]}; a reduction goes down"
                 )
         return self
+
+    @model_validator(mode="after")
+    def _loss_fits(self) -> Self:
+        if self.task == "classification" and self.train.chunk is not None:
+            raise ValueError(
+                "train.chunk cuts recordings with a target at every step; a label belongs to a whole"
+                " sequence, so remove it, or cut sequences by data.window"
+            )
+        if self.task == "classification" and self.train.loss != "auto":
+            raise ValueError(f"train.loss = '{self.train.loss}' compares signals; a classifier has 'auto'")
+        return self
+
+    @property
+    def metric(self) -> MetricName:
+        """What is reported, and decides which step was best."""
+        if self.task == "classification":
+            return "accuracy"
+        return "nrmse" if self.train.loss == "auto" else "esr"
 
     @property
     def pooling(self) -> Literal["mean", "ema", "last", "none"]:

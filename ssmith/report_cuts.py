@@ -12,7 +12,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
-from ssmith.recipe import GOALS
+from ssmith.recipe import GOALS, MetricName
 
 # These criteria look at the system alone, so their certificates add singular values, not their squares.
 SYSTEM_ONLY = ("exact", "complex", "modal")
@@ -64,7 +64,7 @@ class CutRow(_Record):
     clamped: int = 0
     loss_before: float | None = None
     loss_after: float | None = None
-    metric: Literal["accuracy", "nrmse"] | None = None
+    metric: MetricName | None = None
     metric_before: float | None = None
     metric_after: float | None = None
     accepted: bool

@@ -12,6 +12,7 @@ from pydantic import AliasChoices, BaseModel, Field
 
 from ssmith.measurement import Measurement
 from ssmith.quantization import Quantization
+from ssmith.recipe import MetricName
 from ssmith.report_cuts import RECORD, BundleRow, CutRow, ReductionPlan, SpectrumRow
 from ssmith.report_pareto import ParetoPoint
 from ssmith.report_precisions import PrecisionCost, Qat, Sensitivity
@@ -64,7 +65,7 @@ class ComparisonRow(_Record):
 class Comparison(_Record):
     """``compare.json``: the full network, the reduced one, and one trained small from scratch."""
 
-    metric: Literal["accuracy", "nrmse"]
+    metric: MetricName
     higher_is_better: bool
     rows: list[ComparisonRow]
 
@@ -97,7 +98,7 @@ class ParityRow(_Record):
     relative: float | None = None
     snr_db: float | None = None
     worst_step: int | None = None
-    metric: Literal["accuracy", "nrmse"] | None = None
+    metric: MetricName | None = None
     metric_value: float | None = None
     metric_delta: float | None = None
     tolerance: float | None = None
@@ -122,7 +123,7 @@ class Summary(_Record):
 
     order_before: list[int] = []
     order_after: list[int] = []
-    metric: Literal["accuracy", "nrmse"] | None = None
+    metric: MetricName | None = None
     metric_full: float | None = None
     metric_reduced: float | None = None
     fastest_backend: str | None = None

@@ -4,19 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal
 
 from ssmith.lowering import TITLES
 from ssmith.quantization import snr_text
+from ssmith.recipe import MetricName
 from ssmith.report_data import ReportData
 from ssmith.report_plots import time_text
 from ssmith.report_precisions import PrecisionCost, Qat, Score, SensitivityRow, Source
 from ssmith.report_words import DASH, PERCENT, percent_text, score_text, size_text
 
-Metric = Literal["accuracy", "nrmse"]
 LITTLE = {
     "accuracy": 0.005,
     "nrmse": 0.03,
+    "esr": 0.06,
 }  # what may be lost and still be called close: share of answers; relative
 SHOWN = 10  # tensors before the reader has to open the rest
 _SOURCES: dict[Source, str] = {
@@ -88,7 +88,7 @@ def precisions(data: ReportData) -> Precisions:
     )
 
 
-def metric_of(data: ReportData) -> Metric | None:
+def metric_of(data: ReportData) -> MetricName | None:
     """The recipe's metric, from whichever stage knows it."""
     found = data.quantization
     if found is not None and found.metric is None:
@@ -101,7 +101,7 @@ def name_of(cost: PrecisionCost) -> str:
     return f"{TITLES[cost.format]} {cost.precision}"
 
 
-def difference_text(cost: PrecisionCost, metric: Metric | None) -> str:
+def difference_text(cost: PrecisionCost, metric: MetricName | None) -> str:
     """What rounding does to the metric: points of an accuracy, per cent of an error."""
     difference, value = cost.metric_difference, cost.metric
     if difference is None or value is None:
@@ -113,7 +113,7 @@ def difference_text(cost: PrecisionCost, metric: Metric | None) -> str:
     return percent_text(difference / (value - difference)) if value != difference else DASH
 
 
-def _row(cost: PrecisionCost, metric: Metric | None) -> Row:
+def _row(cost: PrecisionCost, metric: MetricName | None) -> Row:
     exact = cost.precision == "float32"  # its error is a matter of parity
     bits = "float32" if cost.activation_bits is None else f"{cost.activation_bits} bits"
     snr = DASH if exact or cost.known_from is None else snr_text(cost.snr_db)
@@ -138,11 +138,11 @@ def _times(ratio: float | None) -> str:
     return "" if ratio is None else f"{ratio:.2f}\u00a0×"
 
 
-def _smallest(costs: Sequence[PrecisionCost], metric: Metric | None) -> list[str]:
+def _smallest(costs: Sequence[PrecisionCost], metric: MetricName | None) -> list[str]:
     """For each format: its smallest file that is as good as float, or nearly."""
     if metric is None:
         return []
-    close = "within half a point" if metric == "accuracy" else f"within 3{PERCENT}"
+    close = "within half a point" if metric == "accuracy" else f"within {100 * LITTLE[metric]:.0f}{PERCENT}"
     found = []
     for format in dict.fromkeys(cost.format for cost in costs):
         own = [cost for cost in costs if cost.format == format]
@@ -165,7 +165,7 @@ def _smallest(costs: Sequence[PrecisionCost], metric: Metric | None) -> list[str
     return found
 
 
-def _is_close(cost: PrecisionCost, metric: Metric) -> bool:
+def _is_close(cost: PrecisionCost, metric: MetricName) -> bool:
     assert cost.metric is not None and cost.metric_difference is not None
     if metric == "accuracy":
         return -cost.metric_difference <= LITTLE[metric] + 1e-12
@@ -173,7 +173,7 @@ def _is_close(cost: PrecisionCost, metric: Metric) -> bool:
     return cost.metric <= (1 + LITTLE[metric]) * exact
 
 
-def _training(qat: Qat, metric: Metric | None) -> list[str]:
+def _training(qat: Qat, metric: MetricName | None) -> list[str]:
     bits = f"int8 with activations of {qat.activation_bits} bits"
     if qat.steps == 0:
         rise = _rise(qat.rounded_before, qat.float_before)
@@ -196,7 +196,7 @@ def _rise(now: Score, before: Score) -> float | None:
     return now.loss / before.loss - 1
 
 
-def _scores(qat: Qat, metric: Metric | None) -> list[tuple[str, str, str]]:
+def _scores(qat: Qat, metric: MetricName | None) -> list[tuple[str, str, str]]:
     named = [("float32 before", qat.float_before), ("int8, rounded after training", qat.rounded_before)]
     if qat.helped:
         named += [("int8, trained with rounding", qat.rounded_after), ("float32 after it", qat.float_after)]
@@ -210,7 +210,7 @@ def _scores(qat: Qat, metric: Metric | None) -> list[tuple[str, str, str]]:
     ]
 
 
-def _alone(row: SensitivityRow, metric: Metric | None) -> tuple[str, str, str]:
+def _alone(row: SensitivityRow, metric: MetricName | None) -> tuple[str, str, str]:
     """SNR, change of the loss, metric."""
     rise = "diverges" if row.rise is None else percent_text(row.rise)
     snr = DASH if row.rise is None else snr_text(row.snr_db)

@@ -1,8 +1,8 @@
 """Checkpoints: all of a run that the next process needs, one safetensors file, no pickle.
 
-``model/NAME`` are the network's tensors, ``optimizer/PARAMETER/KEY`` the optimiser's entries; everything else
-is one JSON document under the metadata key ``ssmith``. Equal content gives equal bytes, and a file is whole
-or absent.
+``model/NAME`` are the network's tensors, ``optimizer/PARAMETER/KEY`` the optimiser's entries,
+``carried/NAME`` the states that chunks of recordings go on from; everything else is one JSON document under
+the metadata key ``ssmith``. Equal content gives equal bytes, and a file is whole or absent.
 """
 
 from __future__ import annotations
@@ -35,6 +35,7 @@ class Checkpoint:
         model: the network's state_dict.
         optimizer: parameter name → what the optimiser keeps for it; empty in a best checkpoint.
         facts: the rest of the run as plain JSON values.
+        carried: states after the last step, where training carries them over (``tbptt``).
     """
 
     step: int
@@ -43,6 +44,7 @@ class Checkpoint:
     model: dict[str, Tensor]
     optimizer: dict[str, dict[str, Tensor]] = field(default_factory=dict)
     facts: dict[str, Any] = field(default_factory=dict)
+    carried: dict[str, Tensor] = field(default_factory=dict)
 
     def write(self, path: Path) -> None:
         """Write atomically.
@@ -53,6 +55,7 @@ class Checkpoint:
         tensors = {f"model/{name}": tensor for name, tensor in self.model.items()}
         for parameter, entries in self.optimizer.items():
             tensors |= {f"optimizer/{parameter}/{key}": tensor for key, tensor in entries.items()}
+        tensors |= {f"carried/{name}": tensor for name, tensor in self.carried.items()}
         document = {
             "version": VERSION,
             "step": self.step,
@@ -76,7 +79,7 @@ class Checkpoint:
                 tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
             if document["version"] != VERSION:
                 raise ValueError(f"version {document['version']}, this program reads {VERSION}")
-            model, optimizer = _sorted_out(tensors)
+            model, optimizer, carried = _sorted_out(tensors)
             return cls(
                 int(document["step"]),
                 tuple(document["orders"]),
@@ -84,6 +87,7 @@ class Checkpoint:
                 model,
                 optimizer,
                 document["facts"],
+                carried,
             )
         except (OSError, SafetensorError, ValueError, KeyError, TypeError) as error:
             raise InputError(
@@ -118,16 +122,19 @@ def cloned(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
 
 def _sorted_out(
     tensors: dict[str, Tensor],
-) -> tuple[dict[str, Tensor], dict[str, dict[str, Tensor]]]:
+) -> tuple[dict[str, Tensor], dict[str, dict[str, Tensor]], dict[str, Tensor]]:
     model: dict[str, Tensor] = {}
+    carried: dict[str, Tensor] = {}
     optimizer: dict[str, dict[str, Tensor]] = {}
     for name, tensor in tensors.items():
         kind, _, rest = name.partition("/")
         if kind == "model":
             model[rest] = tensor
+        elif kind == "carried":
+            carried[rest] = tensor
         elif kind == "optimizer":
             parameter, _, key = rest.rpartition("/")
             optimizer.setdefault(parameter, {})[key] = tensor
         else:
             raise ValueError(f"unknown tensor {name!r}")
-    return model, optimizer
+    return model, optimizer, carried

@@ -20,6 +20,7 @@ from ssmith.reduce.criteria import Measured
 from ssmith.system import Real, System
 from ssmith.train.batches import Loss, Outputs, parts, relative_change, some
 from ssmith.train.cuts import LayerCut
+from ssmith.train.moments import Basis
 from ssmith.train.refit import refitted
 from ssmith.train.ssm_layer import SSMLayer
 from ssmith.train.statistics import measured
@@ -68,6 +69,7 @@ class Cutter:
     outputs: Outputs
     share: Callable[[Callable[[], Any]], Any]
     refit: bool = False
+    on_basis: Callable[[SSMLayer, Basis], object] | None = None
 
     def cut(
         self,
@@ -112,7 +114,7 @@ class Cutter:
         answers = self._answers(compared)
         snapshot = Snapshot(self.model, layer, self.optimizer)
         try:
-            replaced = exchange(layer, reduction, self.optimizer, self.moments)
+            replaced, basis = exchange(layer, reduction, self.optimizer, self.moments)
             self._recalibrate(batches)
             loss_after = self.loss(held_out)
             accepted, reason = _verdict(loss_after, loss_limit)
@@ -137,6 +139,8 @@ class Cutter:
             snapshot.restore()
             raise
         if accepted:
+            if self.on_basis is not None:
+                self.on_basis(layer, basis)
             return record, replaced, reduction.spent if aim.bound is None else _bound_spent(reduction, full)
         snapshot.restore()
         return record, {}, 0.0

@@ -13,9 +13,11 @@ from torch import Tensor, nn
 from ssmith.recipe import Recipe
 from ssmith.train.batches import Loss, Outputs
 from ssmith.train.data import collate
-from ssmith.train.loss import metric, objective
+from ssmith.train.loss import Metric, metric, objective
+from ssmith.train.loss_audio import Esr, audio_objective
 from ssmith.train.model import Network, valid_steps
 from ssmith.train.splits import Float32, Int64, SequenceSet
+from ssmith.train.tbptt import pieces
 
 # x (batch, T, U), y, and lengths (batch,), or None where all sequences fill their T steps.
 Tensors = tuple[Tensor, Tensor, Tensor | None]
@@ -68,16 +70,26 @@ def loss_function(recipe: Recipe) -> Loss:
 
 
 def loss_of_outputs(
-    recipe: Recipe, network: Network, outputs: Tensor, targets: Tensor, lengths: Tensor | None
+    recipe: Recipe,
+    network: Network,
+    outputs: Tensor,
+    targets: Tensor,
+    lengths: Tensor | None,
+    ignore_first: Tensor | None = None,
 ) -> Tensor:
-    """The training loss of ``relevant`` outputs."""
-    criterion = objective(
-        recipe.task,
-        recipe.pooling,
-        scale=network.output_std,
-        ignore_first=recipe.train.ignore_first,
-    )
+    """The training loss of ``relevant`` outputs; ``ignore_first`` (batch,) where it is not the recipe's."""
+    ignored = recipe.train.ignore_first if ignore_first is None else ignore_first
+    if recipe.train.loss != "auto":
+        return audio_objective(recipe.train, ignored)(outputs, targets, lengths)
+    criterion = objective(recipe.task, recipe.pooling, scale=network.output_std, ignore_first=ignored)
     return criterion(outputs, targets, lengths)
+
+
+def fresh_metric(recipe: Recipe) -> Metric:
+    """The recipe's metric, nothing counted yet."""
+    if recipe.metric == "esr":
+        return Esr(ignore_first=recipe.train.ignore_first)
+    return metric(recipe.task, recipe.pooling, ignore_first=recipe.train.ignore_first)
 
 
 def outputs_function(recipe: Recipe) -> Outputs:
@@ -96,16 +108,34 @@ def outputs_function(recipe: Recipe) -> Outputs:
 
 @torch.no_grad()
 def evaluate(recipe: Recipe, network: Network, data: SequenceSet, device: torch.device) -> Evaluation:
-    """Run a set through the network in evaluation mode; its modes are as before afterwards."""
-    loss_sum, gathered = 0.0, metric(recipe.task, recipe.pooling, ignore_first=recipe.train.ignore_first)
+    """Run a set through the network in evaluation mode; its modes are as before afterwards.
+
+    Whole sequences, from a zero state and by the model's own outputs alone. With ``train.chunk`` they are fed
+    in chunks, which gives the same outputs in memory that does not grow with their length.
+    """
+    loss_sum, gathered = 0.0, fresh_metric(recipe)
     training = network.training
     network.eval()
     for x, y, lengths in in_batches(data, device):
-        out, counted = relevant(recipe, network, x, lengths)
+        if recipe.train.chunk is None:
+            out, counted = relevant(recipe, network, x, lengths)
+        else:
+            out, counted = streamed(network, x, recipe.train.chunk), lengths
         loss_sum += len(x) * float(loss_of_outputs(recipe, network, out, y, counted))
         gathered.add(out, y, counted)
     network.train(training)
     return Evaluation(loss_sum / len(data), gathered.value())
+
+
+@torch.no_grad()
+def streamed(network: Network, x: Tensor, chunk: int) -> Tensor:
+    """Outputs of whole sequences fed in chunks, in evaluation mode: x (batch, T, U) → y (batch, T, Y)."""
+    state: dict[str, Tensor] | None = None
+    outputs = []
+    for piece in x.split(chunk, 1):
+        y, state = network.process(piece, state)
+        outputs.append(y)
+    return torch.cat(outputs, 1)
 
 
 @torch.no_grad()
@@ -117,7 +147,7 @@ def score(recipe: Recipe, outputs: Sequence[Float32], data: SequenceSet) -> floa
         outputs: of each sequence in order, shape (T_i, Y); may end before the sequence, or the set, does.
         data: the sequences with their targets.
     """
-    gathered = metric(recipe.task, recipe.pooling, ignore_first=recipe.train.ignore_first)
+    gathered = fresh_metric(recipe)
     for output, target in zip(outputs, data.targets, strict=False):
         if len(output) > recipe.train.ignore_first:
             reached = target[: len(output)] if np.ndim(target) else target
@@ -130,6 +160,18 @@ def in_batches(data: SequenceSet, device: torch.device, sequences: int | None = 
     count = len(data) if sequences is None else min(sequences, len(data))
     for first in range(0, count, EVALUATION_BATCH):
         yield on_device(data, range(first, min(first + EVALUATION_BATCH, count)), device)
+
+
+def batches_for_cuts(
+    recipe: Recipe, data: SequenceSet, device: torch.device, sequences: int | None = None
+) -> Iterator[Tensors]:
+    """What statistics and the check of a cut look at: the first sequences, or with chunks some `pieces`."""
+    if recipe.train.chunk is None:
+        yield from in_batches(data, device, sequences)
+    else:
+        some = pieces(data, recipe.train.chunk, sequences)
+        for index in range(len(some)):
+            yield on_device(some, [index], device)
 
 
 def on_device(data: SequenceSet, indices: Sequence[int] | Int64, device: torch.device) -> Tensors:

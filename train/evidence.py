@@ -14,9 +14,8 @@ from ssmith.errors import InputError
 from ssmith.recipe import Recipe
 from ssmith.train.accelerator import open_fabric
 from ssmith.train.batches import Loss, Outputs, all_outputs
-from ssmith.train.evaluate import Evaluation, evaluate, in_batches, loss_function, outputs_function
+from ssmith.train.evaluate import Evaluation, batches_for_cuts, evaluate, loss_function, outputs_function
 from ssmith.train.loop import working_threads
-from ssmith.train.loss import metric
 from ssmith.train.model import Network
 from ssmith.train.model_data import load_for
 from ssmith.train.splits import Splits
@@ -72,8 +71,8 @@ class Evidence:
         recipe, splits = load_for(bundle, recipe)
         device = open_fabric(recipe.train.model_copy(update={"devices": 1, "strategy": "auto"})).device
         return cls(
-            list(in_batches(splits.train, device, recipe.reduce.sequences)),
-            list(in_batches(splits.validation, device)),
+            list(batches_for_cuts(recipe, splits.train, device, recipe.reduce.sequences)),
+            list(batches_for_cuts(recipe, splits.validation, device)),
             outputs_function(recipe),
             loss_function(recipe),
             recipe,
@@ -91,7 +90,7 @@ class Evidence:
     @property
     def metric(self) -> str | None:
         """Name of the metric: accuracy, nrmse, or None without data."""
-        return None if self.recipe is None else metric(self.recipe.task, self.recipe.pooling).name
+        return None if self.recipe is None else self.recipe.metric
 
     def network(self, bundle: Bundle) -> Network:
         """The bundle's network where the data are, in evaluation mode.

@@ -149,6 +149,12 @@ class RoundedNetwork(Network):
         """See ``Network.forward``."""
         return super().forward(self._encoded(x), lengths, last=last)
 
+    def process(
+        self, x: Tensor, state: Mapping[str, Tensor] | None = None, lengths: Tensor | None = None
+    ) -> tuple[Tensor, dict[str, Tensor]]:
+        """See ``Network.process``."""
+        return super().process(self._encoded(x), state, lengths)
+
     def step(self, u: Tensor, state: Mapping[str, Tensor] | None = None) -> tuple[Tensor, dict[str, Tensor]]:
         """See ``Network.step``."""
         return super().step(self._encoded(u), state)

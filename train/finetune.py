@@ -15,14 +15,14 @@ from ssmith.errors import InputError, SsmithError
 from ssmith.recipe import Recipe
 from ssmith.train.accelerator import reproducible, seed_step
 from ssmith.train.checkpoint import cloned
-from ssmith.train.data import batch_indices
-from ssmith.train.distill import Teacher, taught
-from ssmith.train.evaluate import Evaluation, evaluate, loss_of_outputs, on_device, relevant
+from ssmith.train.distill import Teacher
+from ssmith.train.evaluate import Evaluation, evaluate
 from ssmith.train.loop import working_threads
 from ssmith.train.model import Block, Network, parameter_groups
 from ssmith.train.progress import Progress
 from ssmith.train.schedule import learning_rate_factor
 from ssmith.train.splits import Splits
+from ssmith.train.step_loss import StepLoss
 
 RATE = 0.3  # of the recipe's learning rate
 EVALUATIONS = 20  # on validation, over all steps
@@ -97,7 +97,8 @@ class _Tuning:
         teacher: Teacher | None,
     ) -> None:
         self.network, self.recipe, self.splits, self.steps = network, recipe, splits, steps
-        self.teacher, self.device = teacher, network.head.weight.device
+        self.device = network.head.weight.device
+        self.step_loss = StepLoss(recipe, splits.train, self.device, seed=recipe.seed, teacher=teacher)
         self.share, self.by_loss = share, by_loss
         rate = share * recipe.train.learning_rate
         settings = recipe.train.model_copy(update={"learning_rate": rate})
@@ -135,13 +136,9 @@ class _Tuning:
         factor = learning_rate_factor(step, self.steps, settings.warmup)
         for group, rate in zip(self.optimizer.param_groups, self.rates, strict=True):
             group["lr"] = rate * factor
-        picked = batch_indices(recipe.seed, step, len(self.splits.train), settings.batch)
-        x, y, lengths = on_device(self.splits.train, picked, self.device)
         self.network.train()
         self.optimizer.zero_grad()
-        outputs, counted = relevant(recipe, self.network, x, lengths)
-        loss = loss_of_outputs(recipe, self.network, outputs, y, counted)
-        loss = taught(recipe, self.teacher, self.network, x, lengths, outputs, loss)
+        loss = self.step_loss(self.network, self.network, step)
         loss.backward()  # type: ignore[no-untyped-call]
         torch.nn.utils.clip_grad_norm_(self.network.parameters(), settings.gradient_clip)
         self.optimizer.step()

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import sys
 import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
@@ -26,9 +27,8 @@ from ssmith.files import write_atomic
 from ssmith.recipe import Recipe
 from ssmith.train.accelerator import open_fabric, reproducible, seed_step, shared_by
 from ssmith.train.checkpoint import Checkpoint
-from ssmith.train.data import batch_indices
-from ssmith.train.distill import Teacher, taught
-from ssmith.train.evaluate import evaluate, loss_of_outputs, on_device, relevant
+from ssmith.train.distill import Teacher
+from ssmith.train.evaluate import evaluate
 from ssmith.train.model import Network, count_parameters
 from ssmith.train.progress import Progress
 from ssmith.train.run import Run, fresh_network, run_digest
@@ -46,7 +46,7 @@ class TrainResult:
         folder: where its files are.
         orders: complex modes of each layer at the end.
         best_step: the step that ``best.safetensors`` is from.
-        metric: accuracy or nrmse.
+        metric: accuracy, nrmse or esr.
         validation_metric: of the best step.
         test_metric: of the best step on the test set, measured once.
         parameters: how many numbers training may change, at the end.
@@ -109,6 +109,7 @@ def train(
             threads=torch.get_num_threads(),
             fabric=fabric,
             digest=digest,
+            teacher=teacher,
         )
         run.start(last)
         if teacher is not None:
@@ -116,7 +117,7 @@ def train(
         clock = _Clock(folder, fresh=last is None)
         steps, settings = recipe.train.steps, recipe.train
         for step in range(run.step, steps):
-            _train_step(run, step, teacher)
+            _train_step(run, step)
             run.cut()
             if run.step % settings.evaluate_every == 0 or run.step == steps:
                 run.evaluate()
@@ -137,24 +138,19 @@ def working_threads(recipe: Recipe, splits: Splits) -> int:
     """
     if recipe.train.threads is not None:
         return recipe.train.threads
-    state_values = recipe.train.batch * int(splits.train.lengths.max()) * max(recipe.model.orders)
+    steps = min(int(splits.train.lengths.max()), recipe.train.chunk or sys.maxsize)
+    state_values = recipe.train.batch * steps * max(recipe.model.orders)
     return 1 if state_values <= SMALL_STEP else torch.get_num_threads()
 
 
-def _train_step(run: Run, step: int, teacher: Teacher | None) -> None:
+def _train_step(run: Run, step: int) -> None:
     """One step of AdamW on this step's batch."""
-    recipe, fabric, settings = run.recipe, run.fabric, run.recipe.train
+    fabric, settings = run.fabric, run.recipe.train
     seed_step(run.seed, step, fabric.global_rank, fabric.device)
     run.set_learning_rate(learning_rate_factor(step, settings.steps, settings.warmup))
-    picked = batch_indices(run.seed, step, len(run.splits.train), settings.batch)
-    x, y, lengths = on_device(
-        run.splits.train, picked[fabric.global_rank :: fabric.world_size], fabric.device
-    )
     run.model.train()
     run.stepper.zero_grad()
-    outputs, counted = relevant(recipe, run.model, x, lengths)
-    loss = loss_of_outputs(recipe, run.network, outputs, y, counted)
-    loss = taught(recipe, teacher, run.network, x, lengths, outputs, loss)
+    loss = run.step_loss(run.model, run.network, step)
     fabric.backward(loss)
     fabric.clip_gradients(run.model, run.stepper, max_norm=settings.gradient_clip, error_if_nonfinite=False)
     run.stepper.step()
@@ -203,7 +199,7 @@ def _finish(run: Run, clock: _Clock) -> TrainResult:
         run.folder,
         best.orders,
         best.step,
-        "accuracy" if run.recipe.task == "classification" else "nrmse",
+        run.recipe.metric,
         run.best.metric,
         test.metric,
         count_parameters(network),

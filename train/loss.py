@@ -16,7 +16,7 @@ Objective = Callable[[Tensor, Tensor, Tensor | None], Tensor]
 
 
 def objective(
-    task: Task, pooling: Pooling, *, scale: Tensor | None = None, ignore_first: int = 0
+    task: Task, pooling: Pooling, *, scale: Tensor | None = None, ignore_first: int | Tensor = 0
 ) -> Objective:
     """The loss of a task: a function (outputs (batch, T, Y), targets, lengths or None) → scalar.
 
@@ -24,7 +24,8 @@ def objective(
         task: classification gives ``classification_loss``, regression ``regression_loss``.
         pooling: a classifier without pooling ("none") answers at every step, else at the last one.
         scale: the network's ``output_std``; regression only.
-        ignore_first: steps at the start that do not count; regression only.
+        ignore_first: steps at the start that do not count, for all or of each sequence (batch,); regression
+            only.
     """
     if task == "classification":
         return lambda y, labels, lengths: classification_loss(
@@ -55,7 +56,7 @@ def regression_loss(
     lengths: Tensor | None = None,
     *,
     scale: Tensor | None = None,
-    ignore_first: int = 0,
+    ignore_first: int | Tensor = 0,
 ) -> Tensor:
     """Mean of ((output - target) / scale)² over the valid steps of the batch and over the outputs.
 
@@ -64,16 +65,17 @@ def regression_loss(
         targets: (batch, T, Y).
         lengths: valid steps, (batch,); all if None.
         scale: standard deviation of each output, (Y,); 1 if None.
-        ignore_first: steps at the start of each sequence that do not count.
+        ignore_first: steps at the start of each sequence that do not count, or of each one its own (batch,):
+            then the loss is 0 where none is left.
 
     Raises:
         InputError: no step is left to count.
     """
-    mask = _counted(outputs, lengths, ignore_first)
+    mask = counted_steps(outputs, lengths, ignore_first)
     error = outputs - targets if scale is None else (outputs - targets) / scale
     # where, not a product: padding may hold anything, and NaN times zero is NaN.
     squared = torch.where(mask[..., None], error, 0.0).square()
-    return squared.sum() / (mask.sum() * outputs.shape[-1])
+    return squared.sum() / (mask.sum().clamp(min=1) * outputs.shape[-1])
 
 
 class Metric(Protocol):
@@ -129,7 +131,7 @@ class Nrmse:
 
     def add(self, outputs: Tensor, targets: Tensor, lengths: Tensor | None = None) -> None:
         """Count a batch in: outputs and targets (batch, T, Y), lengths (batch,)."""
-        mask = _counted(outputs, lengths, self.ignore_first)
+        mask = counted_steps(outputs, lengths, self.ignore_first)
         y, t = (a.detach()[mask].cpu().double() for a in (outputs, targets))
         self.squared = self.squared + (y - t).square().sum(0)
         # Pooled mean and sum of squares about it, so that a large offset costs no digits.
@@ -154,21 +156,32 @@ def _answers(
             return logits[:, -1], labels
         return logits[torch.arange(batch, device=logits.device), lengths - 1], labels
     spread = labels[:, None].expand(batch, steps) if labels.ndim == 1 else labels
-    mask = _counted(logits, lengths, 0)
+    mask = counted_steps(logits, lengths, 0)
     return logits[mask], spread[mask]
 
 
-def _counted(outputs: Tensor, lengths: Tensor | None, ignore_first: int) -> Tensor:
-    """True at the steps that count, (batch, T)."""
+def counted_steps(outputs: Tensor, lengths: Tensor | None, ignore_first: int | Tensor) -> Tensor:
+    """True at the steps that count, (batch, T).
+
+    Args:
+        outputs: (batch, T, Y).
+        lengths: valid steps, (batch,); all if None.
+        ignore_first: steps at the start that do not, for all or of each sequence (batch,).
+
+    Raises:
+        InputError: none is left by a number for all; in a chunk of a longer recording that may happen.
+    """
     batch, steps, _ = outputs.shape
     if lengths is None:
         lengths = torch.full((batch,), steps, device=outputs.device)
+    mask = valid_steps(lengths, steps)
+    if isinstance(ignore_first, Tensor):
+        return mask & ~valid_steps(ignore_first, steps)
     longest = int(lengths.max())
     if longest <= ignore_first:
         raise InputError(
             f"the longest sequence of a batch has {longest} steps and ignore_first = {ignore_first}, so "
             "nothing is left to learn from; lower train.ignore_first or use longer windows"
         )
-    mask = valid_steps(lengths, steps)
     mask[:, :ignore_first] = False
     return mask

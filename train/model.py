@@ -47,6 +47,13 @@ class Block(nn.Module):
         """Frames v (batch, T, H), mask (batch, T) True where valid, or None → (batch, T, H)."""
         return v + self._mixed(self.ssm(self.norm(v, mask)))
 
+    def process(
+        self, v: Tensor, x: Tensor | None = None, mask: Tensor | None = None
+    ) -> tuple[Tensor, Tensor]:
+        """A piece of a sequence: v (batch, T, H), x (batch, 2N) or None → (batch, T, H), next x."""
+        y, x = self.ssm.process(self.norm(v, mask), x)
+        return v + self._mixed(y), x
+
     def step(self, v: Tensor, x: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """One frame: v (batch, H), x (batch, 2N) or None if fresh → (batch, H), next x; no dropout."""
         y, x = self.ssm.step(self.norm(v), x)
@@ -154,6 +161,31 @@ class Network(nn.Module):
             v = v[torch.arange(len(v), device=v.device), ends][:, None]
         y: Tensor = self.head(v) * self.output_std + self.output_mean
         return y
+
+    def process(
+        self, x: Tensor, state: State | None = None, lengths: Tensor | None = None
+    ) -> tuple[Tensor, dict[str, Tensor]]:
+        """A piece of sequences: pieces one after the other give what ``forward`` gives, to rounding.
+
+        Args:
+            x: frames, (batch, T, U).
+            state: before the first frame, as of ``initial_state``; zero if None.
+            lengths: valid frames of each piece, (batch,); where fewer than T, its next state means nothing.
+
+        Returns:
+            y (batch, T, Y) and the next state, with gradients to the state before.
+        """
+        mask = None if lengths is None else valid_steps(lengths, x.shape[1])
+        before: State = {} if state is None else state
+        after: dict[str, Tensor] = {}
+        v = self.encoder((x - self.input_mean) / self.input_std)
+        for i, block in enumerate(self.blocks):
+            assert isinstance(block, Block)
+            v, after[f"state_{i}"] = block.process(v, before.get(f"state_{i}"), mask)
+        if self.pool is not None:
+            pooled = None if state is None else (state["pool_sum"], state["pool_count"])
+            v, (after["pool_sum"], after["pool_count"]) = self.pool.process(v, pooled)
+        return self.head(v) * self.output_std + self.output_mean, after
 
     def initial_state(self, batch: int) -> dict[str, Tensor]:
         """Zeros: ``state_i`` (batch, 2N); with pooling ``pool_sum`` (batch, H), ``pool_count`` (batch, 1)."""

@@ -32,8 +32,24 @@ class Pool(nn.Module):
 
     def forward(self, v: Tensor) -> Tensor:
         """Frames v (batch, T, H) → y (batch, T, H)."""
+        total, weight = self._sums(v)
+        return total / weight[:, None]
+
+    def process(
+        self, v: Tensor, state: tuple[Tensor, Tensor] | None = None
+    ) -> tuple[Tensor, tuple[Tensor, Tensor]]:
+        """A piece of a sequence: v (batch, T, H), state as of ``step`` → y (batch, T, H), next state."""
+        total, weight = self._sums(v)
+        weight = weight.expand(len(v), -1)
+        if state is not None:
+            fade = _like(self.decay ** torch.arange(1, v.shape[1] + 1, dtype=torch.float64), v)
+            total, weight = total + fade[:, None] * state[0][:, None], weight + fade * state[1]
+        return total / weight[..., None], (total[:, -1], weight[:, -1:])
+
+    def _sums(self, v: Tensor) -> tuple[Tensor, Tensor]:
+        """The s_k (batch, T, H) and w_k (T,) from zero."""
         total = torch.cumsum(v, 1) if self.decay == 1 else decayed_sum(v, self.decay)
-        return total / _like(_weights(v.shape[1], self.decay), v)[:, None]
+        return total, _like(_weights(v.shape[1], self.decay), v)
 
     def last(self, v: Tensor, lengths: Tensor | None = None) -> Tensor:
         """Only y at the last valid step: frames v (batch, T, H), lengths (batch,) or None → (batch, 1, H)."""

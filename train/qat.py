@@ -82,7 +82,7 @@ class Trained:
 
     def words(self, recipe: Recipe) -> dict[str, Any]:
         """What to tell the user."""
-        name = "accuracy" if recipe.task == "classification" else "nrmse"
+        name = recipe.metric
         kept = f"step {self.best_step} of {self.steps}"
         if not self.steps:
             rise = self.rounded_before.loss / self.float_before.loss - 1

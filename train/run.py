@@ -6,7 +6,7 @@ import gc
 import hashlib
 import json
 import os
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -19,11 +19,13 @@ from ssmith.recipe import Recipe
 from ssmith.train.accelerator import shared_by
 from ssmith.train.checkpoint import Checkpoint, cloned, optimizer_entries, restore_optimizer
 from ssmith.train.cuts import CutReport
-from ssmith.train.evaluate import evaluate, in_batches, loss_function, outputs_function
+from ssmith.train.distill import Teacher
+from ssmith.train.evaluate import batches_for_cuts, evaluate, loss_function, outputs_function
 from ssmith.train.goal import Goal
 from ssmith.train.loggers import Logger, open_loggers
 from ssmith.train.model import Network, build_network, parameter_groups
 from ssmith.train.splits import SequenceSet, Splits
+from ssmith.train.step_loss import StepLoss, follower
 from ssmith.train.truncate import OrderNotReachedError, Truncator
 
 # Validation sequences behind the check of a cut: their loss is known to a few percent, and a cut stays cheap.
@@ -62,6 +64,7 @@ class Run:
         threads: of the CPU, recorded.
         fabric: launched.
         digest: of all that decides the result.
+        teacher: a network to learn from besides the targets, or None.
     """
 
     def __init__(
@@ -74,6 +77,7 @@ class Run:
         threads: int,
         fabric: Fabric,
         digest: str,
+        teacher: Teacher | None = None,
     ) -> None:
         self.recipe, self.splits, self.folder, self.seed = recipe, splits, folder, seed
         self.threads, self.fabric, self.digest = threads, fabric, digest
@@ -86,6 +90,10 @@ class Run:
         self.loss_sum = torch.zeros((), dtype=torch.float64)
         self.loss_steps = 0
         self.loggers: list[Logger] = []
+        share = slice(fabric.global_rank, None, fabric.world_size)
+        self.step_loss = StepLoss(
+            recipe, splits.train, fabric.device, seed=seed, teacher=teacher, share=share
+        )
         self.model: Any = None  # the network and optimiser as Fabric wraps them
         self.stepper: Any = None
 
@@ -120,6 +128,7 @@ class Run:
         if self.fabric.world_size > 1:
             gc.collect()  # an old DDP wrapper in a reference cycle would go on hooking shared parameters
         self.model, self.stepper = self.fabric.setup(self.network, self.optimizer)
+        self.model.mark_forward_method("process")
 
     def set_learning_rate(self, factor: float) -> None:
         """Scale every group's own rate."""
@@ -180,7 +189,8 @@ class Run:
         self.require_finite()
         if self.writes:
             entries = optimizer_entries(self.network, self.optimizer)
-            self._checkpoint(self.network.state_dict(), entries).write(self.folder / "last.safetensors")
+            found = self._checkpoint(self.network.state_dict(), entries)
+            replace(found, carried=self.step_loss.carried).write(self.folder / "last.safetensors")
 
     def require_finite(self) -> None:
         """Raise if a loss since the last evaluation was not finite.
@@ -202,7 +212,7 @@ class Run:
         return Truncator(
             self.network,
             self.optimizer,
-            _Batches(self.splits.train, self.fabric.device, settings.sequences),
+            _Batches(recipe, self.splits.train, self.fabric.device, settings.sequences),
             total_steps=recipe.train.steps,
             goal=Goal.from_settings(settings),
             criterion=settings.criterion,
@@ -214,10 +224,11 @@ class Run:
             sequences=settings.sequences,
             moments=settings.moments,
             loss_fn=loss_function(recipe),
-            held_out=_Batches(self.splits.validation, self.fabric.device, HELD_OUT),
+            held_out=_Batches(recipe, self.splits.validation, self.fabric.device, HELD_OUT),
             max_loss_increase=settings.max_loss_increase,
             outputs=outputs_function(recipe),
             on_cut=lambda replaced: self.wrap(),
+            on_basis=follower(self.step_loss, self.network),
             allow_larger=settings.allow_larger,
             seed=self.seed,
             share=shared_by(self.fabric),
@@ -230,6 +241,7 @@ class Run:
         self.best = None if facts["best"] is None else Best(**facts["best"])
         self.loss_sum = torch.tensor(facts["loss_sum"], dtype=torch.float64)
         self.loss_steps = facts["loss_steps"]
+        self.step_loss.carried = {n: t.to(self.fabric.device) for n, t in last.carried.items()}
         if self.truncator is not None:
             self.truncator.load_state_dict(facts["truncator"])
         if self.fabric.strategy.precision.state_dict():
@@ -286,13 +298,15 @@ class Run:
 
 
 class _Batches:
-    """The first sequences of a set as batches; can be iterated any number of times."""
+    """Sequences of a set as batches for cuts; can be iterated any number of times."""
 
-    def __init__(self, data: SequenceSet, device: torch.device, sequences: int | None) -> None:
-        self._arguments = (data, device, sequences)
+    def __init__(
+        self, recipe: Recipe, data: SequenceSet, device: torch.device, sequences: int | None
+    ) -> None:
+        self._arguments = (recipe, data, device, sequences)
 
     def __iter__(self) -> Any:
-        return in_batches(*self._arguments)
+        return batches_for_cuts(*self._arguments)
 
 
 def fresh_network(

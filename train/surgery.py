@@ -49,14 +49,14 @@ class Snapshot:
 
 def exchange(
     layer: SSMLayer, reduction: Reduction, optimizer: Optimizer, how: Literal["carry", "keep"]
-) -> Replaced:
+) -> tuple[Replaced, moments.Basis]:
     """Load the reduced system into the layer and let the optimiser follow.
 
     The groups keep their order and settings; moments are carried through the change of basis or their
     leading entries kept; the step count stays.
 
     Returns:
-        Old Parameter → new Parameter.
+        Old Parameter → new Parameter, and the change of basis of the states.
 
     Raises:
         InputError: the optimiser keeps something that cannot be carried.
@@ -78,7 +78,7 @@ def exchange(
             )
     for group in optimizer.param_groups:
         group["params"] = [replaced.get(p, p) for p in group["params"]]
-    return replaced
+    return replaced, basis
 
 
 def _basis(reduction: Reduction, loaded: LoadedSystem) -> moments.Basis:

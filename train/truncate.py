@@ -23,6 +23,7 @@ from ssmith.train.course import Course, Progress, check_goal, cost_of, one_goal
 from ssmith.train.cuts import CutReport, LayerCut, Spectrum
 from ssmith.train.cutter import Aim, Cutter, alone
 from ssmith.train.goal import Goal
+from ssmith.train.moments import Basis
 from ssmith.train.plateau import compared, settled
 from ssmith.train.schedule import cut_steps
 from ssmith.train.ssm_layer import SSMLayer
@@ -76,6 +77,7 @@ class Truncator:
         max_loss_increase: relative rise of the held-out loss, over one whole cut, that is tolerated.
         outputs: (model, batch) → the outputs to preserve; every valid output if None.
         on_cut: called with old Parameter → new Parameter after a cut that stands.
+        on_basis: called with each layer whose cut stands and its change of basis: for whoever carries states.
         allow_larger: ending above an order or a budget is no error.
         seed: of the random signs behind the statistics.
         share: runs a computation where decisions are made and gives every process its result.
@@ -110,6 +112,7 @@ class Truncator:
         max_loss_increase: float = 0.5,
         outputs: Outputs | None = None,
         on_cut: Callable[[Replaced], object] | None = None,
+        on_basis: Callable[[SSMLayer, Basis], object] | None = None,
         allow_larger: bool = False,
         seed: int = 0,
         share: Callable[[Callable[[], Any]], Any] = alone,
@@ -139,6 +142,7 @@ class Truncator:
             all_outputs if outputs is None else outputs,
             share,
             refit,
+            on_basis,
         )
         self.steps = cut_steps(schedule, window, cuts, total_steps)
         self.attempt = 0  # of `steps`, those whose time has come

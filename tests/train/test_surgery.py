@@ -77,7 +77,7 @@ def test_groups_and_step_counts_stay(how):
         gradients(layer, u, e)
         optimizer.step()
     old = [list(group["params"]) for group in optimizer.param_groups]
-    replaced = exchange(layer, balanced_truncation(layer.system(), order=4), optimizer, how)
+    replaced, _ = exchange(layer, balanced_truncation(layer.system(), order=4), optimizer, how)
     assert [[p is layer.B, p is layer.nu_log] for p in optimizer.param_groups[0]["params"]] == [
         [True, False],
         [False, True],
