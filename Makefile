@@ -26,8 +26,9 @@ PACKAGES := gcc g++ libc6-dev make python3-venv chromium clang cmake ninja-build
 demo: $(STAMP)
 	$(BIN)/ssmith run digits
 
+# A file's tests stay in one process: what they share (programs, whole runs) is made once, not once a process.
 test: check
-	$(BIN)/python -m pytest -n $(JOBS) $(PYTEST_ARGS)
+	$(BIN)/python -m pytest -n $(JOBS) --dist loadfile --no-loadscope-reorder $(PYTEST_ARGS)
 
 check: $(STAMP)
 	$(BIN)/ruff check .

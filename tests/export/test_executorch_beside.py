@@ -7,11 +7,11 @@ import sys
 import numpy as np
 import pytest
 
-from ssmith.export.executorch import Piece, forms_of, to_program
+from ssmith.export.executorch import forms_of, to_program
 from ssmith.export.executorch_beside import made_beside, shares
 from tests.bundles import random_bundle
 
-BOTH: list[Piece] = [(form, p) for p in ("float32", "int8") for form in forms_of(p)]
+BOTH = [(form, p) for p in ("float32", "int8") for form in forms_of(p)]
 
 
 @pytest.fixture(scope="module")
@@ -27,13 +27,13 @@ def test_every_program_has_one_maker():
 
 @pytest.mark.parametrize("precision", ["float32", "int8"])
 def test_few_programs_are_made_sooner_here(precision):
-    few: list[Piece] = [(form, precision) for form in forms_of(precision)]
+    few = [(form, precision) for form in forms_of(precision)]
     assert shares(few) == (few, [])
 
 
 def test_the_bytes_are_the_same(bundle):
     pytest.importorskip("executorch")
-    piece: Piece = ("portable", "float32")
+    piece = ("portable", "float32")
     with made_beside(bundle, [piece]) as found:
         here = to_program(bundle, *piece).data
         assert found() == {piece: here}
