@@ -93,7 +93,7 @@ def weights_text(bundle: Bundle) -> str:
     for name, array in _weights(bundle, plan(bundle)).values():
         shape = ", ".join(str(n) for n in array.shape)
         kind = "uint16_t" if array.dtype == np.uint16 else "float"
-        numbers = [str(v) if isinstance(v, np.uint16) else literal(v) for v in array.ravel()]
+        numbers = [str(v) if kind == "uint16_t" else literal(float(v)) for v in array.ravel()]
         rows = [", ".join(numbers[i : i + 8]) for i in range(0, len(numbers), 8)]
         parts.append(
             f"/* ({shape}) */\nstatic const {kind} {name}[{array.size}] SSM_ALIGNED = {{\n    "

@@ -5,10 +5,28 @@
    Part of ssm_integer.h, one copy for all vector units: 2N multiplications a frame, in runs as short as
    a channel has modes. Sums wrap, so that no bytes are undefined behaviour. */
 
-#define SSM_CHANNELS(aX, code_t)                                                                   \
+#define SSM_DRIVE_HEAD(aX, code_t)                                                                 \
     SSM_KERNEL void ssm_drive_##aX(const code_t *SSM_RESTRICT q, const int8_t *SSM_RESTRICT w,     \
                                    const uint16_t *SSM_RESTRICT modes, int32_t *SSM_RESTRICT y,    \
-                                   size_t T, size_t H, size_t N)                                   \
+                                   size_t T, size_t H, size_t N)
+
+#if defined(__x86_64__) || defined(__aarch64__) || defined(__wasm_simd128__)
+/* First every code to its modes, then all products: a loop so long that compilers use vectors. */
+#define SSM_DRIVE(aX, code_t)                                                                      \
+    SSM_DRIVE_HEAD(aX, code_t)                                                                     \
+    {                                                                                              \
+        size_t h, i, end;                                                                          \
+        for (; T > 0; T--, q += (H + 3) / 4 * 4, y += 2 * N) {                                     \
+            for (h = 0, i = 0; h < H; h++)                                                         \
+                for (end = i + modes[h]; i < end; i++)                                             \
+                    y[i] = y[N + i] = q[h];                                                        \
+            for (i = 0; i < 2 * N; i++)                                                            \
+                y[i] *= w[i];                                                                      \
+        }                                                                                          \
+    }
+#else
+#define SSM_DRIVE(aX, code_t)                                                                      \
+    SSM_DRIVE_HEAD(aX, code_t)                                                                     \
     {                                                                                              \
         size_t h, i, end;                                                                          \
         for (; T > 0; T--, q += (H + 3) / 4 * 4, y += 2 * N)                                       \
@@ -17,7 +35,10 @@
                     y[i] = w[i] * q[h];                                                            \
                     y[N + i] = w[N + i] * q[h];                                                    \
                 }                                                                                  \
-    }                                                                                              \
+    }
+#endif
+
+#define SSM_READOUT(aX, code_t)                                                                    \
     SSM_KERNEL void ssm_readout_##aX(const code_t *SSM_RESTRICT q, const int8_t *SSM_RESTRICT w,   \
                                      const uint16_t *SSM_RESTRICT modes, int32_t *SSM_RESTRICT y,  \
                                      size_t T, size_t H, size_t N)                                 \
@@ -31,5 +52,8 @@
                 y[h] = (int32_t)sum;                                                               \
             }                                                                                      \
     }
-SSM_CHANNELS(a8, int8_t)
-SSM_CHANNELS(a16, int16_t)
+
+SSM_DRIVE(a8, int8_t)
+SSM_DRIVE(a16, int16_t)
+SSM_READOUT(a8, int8_t)
+SSM_READOUT(a16, int16_t)

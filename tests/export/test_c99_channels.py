@@ -1,5 +1,6 @@
 """SSMs of independent channels in C: what is not zero is stored, and the bits are those of whole matrices."""
 
+import platform
 import re
 import struct
 import zlib
@@ -93,6 +94,20 @@ def test_the_generated_forms(tmp_path, channels):
         wanted = "float32-fma" if precision == "float32-fma" else "float32"
         backend = native.open_backend(tmp_path / f"{stem}.c", wanted if precision != "int8" else "int8")
         assert_same_bits(backend, block, answer(bundle, precision, block), [13, 1, 4, 22])
+
+
+@needs_compiler
+@pytest.mark.skipif(platform.machine() not in ("x86_64", "AMD64"), reason="levels are x86's")
+@pytest.mark.parametrize("level", range(3))
+def test_every_level_of_one_build(tmp_path, monkeypatch, level):
+    """Fused products too: level 0 has to emulate them."""
+    flags = ("-std=c99", "-O2", "-ffp-contract=off", f"-DSSM_LEVEL_LIMIT={level}", "-DSSM_FMA")
+    monkeypatch.setattr(native, "FLAGS", [flags])
+    bundle = bundle_of(*RAGGED)
+    c99.lower(bundle, tmp_path, ("float32",))
+    block = frames(bundle, 20)
+    backend = native.open_backend(tmp_path / "net.c")
+    assert_same_bits(backend, block, answer(bundle, "float32-fma", block), [7, 13])
 
 
 @needs_compiler
