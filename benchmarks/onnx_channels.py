@@ -1,9 +1,9 @@
 """Products of independent channels in ONNX: matrices or elements, which is faster when.
 
 ``export/onnx_channels.py`` makes matrices with zeros of B and C when a file is opened, as long as one of
-them holds MATRIX_NUMBERS numbers or fewer, and computes element by element beyond. Both forms of one layer, and
-the same layer stored with its zeros, take turns here, one thread, in steps and in blocks; the answer is where
-the medians cross.
+them holds MATRIX_NUMBERS numbers or fewer, and computes element by element beyond. Both forms of one layer,
+and the same layer stored with its zeros, take turns here, one thread, in steps and in blocks; the answer is
+where the medians cross.
 
     python benchmarks/onnx_channels.py --out benchmarks/results/onnx_channels.json
 """
