@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 Facts = dict[str, Any]
 Work = Callable[[Run, bool], tuple[list[Path], Facts]]
 GOLDEN_SEQUENCES = 3
+GOLDEN_FRAMES = 4096  # of each; a recording of minutes would be most of the bundle
 SHOWN = 3  # failed checks in an error message
 TABLE = "table"  # of verify's facts
 
@@ -334,7 +335,7 @@ def golden_inputs(recipe: Recipe, splits: Splits) -> list[GoldenInput]:
 
     from ssmith.train.freeze import GoldenInput
 
-    chosen = splits.validation.inputs[:GOLDEN_SEQUENCES]
+    chosen = [frames[:GOLDEN_FRAMES] for frames in splits.validation.inputs[:GOLDEN_SEQUENCES]]
     cases = [GoldenInput(f"validation_{i}", frames) for i, frames in enumerate(chosen)]
     rng = np.random.default_rng(recipe.seed)
     steps = max(len(frames) for frames in chosen)

@@ -22,6 +22,7 @@ from ssmith.recipe import DataSettings, Recipe
 from ssmith.train.data_files import Format, find_files, read_files
 from ssmith.train.data_npz import LENGTHS, load_npz
 from ssmith.train.data_table import read_csv
+from ssmith.train.data_wav_pairs import KNOBS, pairs_of
 from ssmith.train.splits import Recordings, Task, split
 
 TIME_NAMES = {"time", "t", "timestamp", "seconds", "sec", "time_s"}
@@ -30,6 +31,8 @@ TARGET_NAMES = {"target", "targets", "label", "labels", "class", "y", "output", 
 MOST_LABELS = 50  # more distinct whole numbers than this are taken for a measurement
 LONGEST_WHOLE = 4096  # steps; longer sequences are cut into windows
 WINDOW = 1024
+MOST_BY_TIME = 6  # fewer sequences than this are split along their time
+AUDIO_CHUNK = 8192
 SLOWEST_EDGE = 0.0125  # rad/step; keeps the proposed radii clearly below 1
 Draft = dict[str, Any]
 
@@ -52,7 +55,7 @@ def propose(path: Path | str, relative_to: Path | None = None) -> tuple[str, lis
     said: list[str] = []
     folders = len({file.parent for file in files}) > 1
     if kind == "wav":
-        task, data = _wav(path, folders, said)
+        task, data = _wav(path, files, folders, said)
     else:
         columns, flat = _columns(kind, files[0])
         if flat:
@@ -61,7 +64,9 @@ def propose(path: Path | str, relative_to: Path | None = None) -> tuple[str, lis
             task, data = _archive(columns, folders, said)
     data["path"] = str(path.resolve() if relative_to is None else os.path.relpath(path, relative_to))
     recordings = read_files(DataSettings(**{**data, "path": path, "format": kind}), task)
-    document = _document(path, task, data, recordings, said)
+    document = (_audio if kind == "wav" and task == "regression" else _document)(
+        path, task, data, recordings, said
+    )
     settings = document["data"]
     chosen = {key: settings[key] for key in ("split_by", "window", "stride") if key in settings}
     splits = split(recordings, task, seed=0, validation=0.15, test=0.15, **chosen)
@@ -73,11 +78,18 @@ def propose(path: Path | str, relative_to: Path | None = None) -> tuple[str, lis
     return text, said
 
 
-def _wav(path: Path, folders: bool, said: list[str]) -> tuple[Task, Draft]:
+def _wav(path: Path, files: list[Path], folders: bool, said: list[str]) -> tuple[Task, Draft]:
+    if pairs := pairs_of(files):
+        count = f"{len(pairs)} pairs of WAV files" if len(pairs) > 1 else "one pair of WAV files"
+        said.append(f"{count}, input and target, so the task is regression, and every sample is one step")
+        if (path / KNOBS).is_file():
+            said.append(f"each column of {KNOBS} is a knob, an input that is constant over a recording")
+        return "regression", {}
     if not folders:
         raise InputError(
             f"all WAV files of {path} lie in one folder, so nothing tells their classes apart; put each"
-            " class into a sub-folder of its own"
+            " class into a sub-folder of its own, or, to learn a device, call what went in NAME_input.wav and"
+            " what came out NAME_target.wav"
         )
     said.append("the name of each WAV file's folder is its class, and every sample is one step")
     return "classification", {}
@@ -196,12 +208,9 @@ def _document(path: Path, task: Task, data: Draft, recordings: Recordings, said:
     model: Draft = {"width": 16, "order": 64, "blocks": 1 if task == "classification" else 2}
     train: Draft = {"steps": 1500, "batch": 32}
     data = dict(data)
-    if task == "regression" and len(lengths) < 6:
+    if task == "regression" and len(lengths) < MOST_BY_TIME:
         data["split_by"] = "time"
-        said.append(
-            f"with {len(lengths)} sequence{'s' * (len(lengths) > 1)}, the first 70 % of the time train,"
-            " the next 15 % validate and the last 15 % test"
-        )
+        said.append(_by_time(len(lengths)))
     if "split_by" in data or max(lengths) > LONGEST_WHOLE:
         window = max(16, min(WINDOW, max(lengths) // 20))
         data |= {"window": window, "stride": window // 2}
@@ -235,6 +244,56 @@ def _document(path: Path, task: Task, data: Draft, recordings: Recordings, said:
         "train": train,
         "reduce": {"order": 12 if task == "classification" else 8},
     }
+
+
+def _audio(path: Path, task: Task, data: Draft, recordings: Recordings, said: list[str]) -> dict[str, Any]:
+    """The recipe of a device learnt from audio: whole recordings, trained piece by piece."""
+    assert recordings.period_s is not None
+    lengths = [len(item.input) for item in recordings.items]
+    data, by_time = dict(data), len(lengths) < MOST_BY_TIME
+    if by_time:
+        data["split_by"] = "time"
+        said.append(_by_time(len(lengths)))
+    shortest = int(0.7 * min(lengths)) if by_time else min(lengths)  # in training
+    chunk = 2 ** int(math.log2(max(2, min(AUDIO_CHUNK, shortest))))
+    said.append(
+        f"recordings are trained on in chunks of {chunk} steps, the state carried from one to the next"
+    )
+    said.append(
+        "the loss is the error-to-signal ratio with pre-emphasis, as errors of high notes are heard too"
+    )
+    said.append("no layer norm: it would hide how loud a signal is")
+    said.append(f"frames come at {1 / recordings.period_s:g} Hz")
+    return {
+        "name": _name(path),
+        "task": task,
+        "data": {"source": "files", **data},
+        "model": {
+            "layer": "s4d",
+            "width": 8,
+            "order": 32,
+            "blocks": 4,
+            "norm": "none",
+            "minimum_dt": 1e-5,
+            "maximum_dt": 0.1,
+        },
+        "train": {
+            "steps": 2000,
+            "batch": 8,
+            "learning_rate": 5e-3,
+            "weight_decay": 0.0,
+            "chunk": chunk,
+            "loss": "esr",
+        },
+        "reduce": {"order": 12},
+    }
+
+
+def _by_time(count: int) -> str:
+    return (
+        f"with {count} sequence{'s' * (count > 1)}, the first 70 % of the time train, the next 15 % validate"
+        " and the last 15 % test"
+    )
 
 
 def _band_edge(recordings: Recordings) -> float:

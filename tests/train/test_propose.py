@@ -167,3 +167,22 @@ def test_a_target_that_hardly_moves_still_gives_radii_below_one(tmp_path):
     recipe, *_ = proposed(csv(tmp_path / "slow.csv", "u,y", rows))
     assert recipe.model.minimum_radius < recipe.model.maximum_radius < 1 - 1e-5
     assert recipe.model.maximum_phase == 0.05
+
+
+@pytest.mark.parametrize("takes", [1, 8])
+def test_pairs_of_wav_files(tmp_path, takes):
+    noise = np.random.default_rng(0).uniform(-0.9, 0.9, (5000, 2)).astype(np.float32)
+    folder = tmp_path / "fuzz"
+    folder.mkdir()
+    for i in range(takes):
+        wavfile.write(folder / f"{i}_input.wav", 44_100, noise[:, 0])
+        wavfile.write(folder / f"{i}_target.wav", 44_100, noise[:, 1])
+    rows = "\n".join(f"{i}_input.wav,{i}" for i in range(takes))
+    (folder / "knobs.csv").write_text(f"file,drive\n{rows}\n")
+    recipe, splits, said = proposed(folder)
+    assert recipe.task == "regression" and recipe.model.layer == "s4d" and recipe.train.loss == "esr"
+    assert [signal.name for signal in splits.inputs] == ["input", "drive"]
+    assert min(splits.train.lengths) >= recipe.train.chunk == (4096 if takes == 8 else 2048)
+    assert splits.period_s == pytest.approx(1 / 44_100)
+    assert "knob" in said and "frames come at 44100 Hz" in said and "input and target" in said
+    assert (recipe.data.split_by == "time") == (takes == 1)
