@@ -121,7 +121,7 @@ def build_report(run_folder: Path) -> ReportData:
             costs,
             rows,
             {row.artifact: row.metric_value for row in parity or [] if row.metric_value is not None},
-            lower_is_better=comparison is not None and comparison.metric == "nrmse",
+            lower_is_better=comparison is not None and comparison.metric != "accuracy",
         ),
         toolchain=_texts(manifest.get("toolchain")),
         provenance=_provenance(bundles, manifest),

@@ -10,7 +10,16 @@ from ssmith.measurement import Measurement
 from ssmith.quantization import INPUT, Quantization, snr_text
 from ssmith.report_data import ReportData
 from ssmith.report_plots import time_text
-from ssmith.report_words import DASH, count_text, ratio_text, score_text, share_text, size_text
+from ssmith.report_words import (
+    DASH,
+    count_text,
+    metric_text,
+    metric_title,
+    ratio_text,
+    score_text,
+    share_text,
+    size_text,
+)
 
 
 @dataclass(frozen=True)
@@ -53,7 +62,7 @@ def _error(found: Quantization) -> str:
 def _score(found: Quantization) -> str:
     if found.metric_int8 is None or found.metric_float is None:
         return ""
-    name = "accuracy" if found.metric == "accuracy" else "error (NRMSE)"
+    name = metric_text(found.metric)
     exact, integer = (score_text(m, found.metric) for m in (found.metric_float, found.metric_int8))
     return f"Their {name} is {integer}; in floating point it is {exact}."
 
@@ -97,7 +106,7 @@ def _figures(found: Quantization, native: dict[str, Measurement]) -> list[Figure
         Figure("Signal to error, predicted", DASH, _or_dash(found.predicted_snr_db, snr_text)),
     ]
     if found.metric is not None:
-        name = {"accuracy": "Accuracy", "nrmse": "Error (NRMSE)"}[found.metric]
+        name = metric_title(found.metric)
         scores = (
             _or_dash(value, lambda v: score_text(v, found.metric))
             for value in (found.metric_float, found.metric_int8)

@@ -25,6 +25,8 @@ from ssmith.report_words import (
     CRITERIA,
     DASH,
     count_text,
+    metric_text,
+    metric_title,
     percent_text,
     ratio_text,
     score_text,
@@ -47,6 +49,8 @@ def render(data: ReportData) -> str:
         "size": size_text,
         "us": plots.time_text,
         "score": lambda value: DASH if value is None else score_text(value, data.summary.metric),
+        "metric_text": metric_text,
+        "metric_title": metric_title,
         "range": plots.range_text,
         "percent": lambda value: DASH if value is None else percent_text(value),
         "share": lambda value: DASH if value is None else share_text(value, "< "),
@@ -113,7 +117,8 @@ def _plots(data: ReportData) -> dict[str, str]:
     if any(row.loss is not None or row.validation_loss is not None for row in training):
         drawn["loss"] = plots.loss_plot(training, cuts)
     if any(row.validation_metric is not None for row in training):
-        name = {"accuracy": "accuracy", "nrmse": "NRMSE"}.get(data.summary.metric or "", "metric")
+        names = {"accuracy": "accuracy", "nrmse": "NRMSE", "esr": "ESR"}
+        name = names.get(data.summary.metric or "", "metric")
         drawn["metric"] = plots.metric_plot(training, cuts, metric=name)
     if any(row.change for row in data.spectra or []):
         drawn["settling"] = plots.settling_plot(data.spectra or [], cuts)

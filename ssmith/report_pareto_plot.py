@@ -70,7 +70,8 @@ def _figure(index: int, target: str, kind: CostKind, group: Sequence[ParetoPoint
         unit = " %" if metric == "accuracy" else ""
         axes.yaxis.set_major_formatter(lambda value, _: f"{value:.6g}{unit}".replace("-", "−"))
         axes.set_xlabel("median of a step" if kind == "latency" else f"{kind} a step")
-        axes.set_ylabel("accuracy" if metric == "accuracy" else "NRMSE, lower is better")
+        error = f"{metric.upper() if metric else 'error'}, lower is better"
+        axes.set_ylabel("accuracy" if metric == "accuracy" else error)
         axes.set_title(target, fontsize=9.5, loc="left")
         axes.figure.draw_without_rendering()  # only then is it settled where a dot lies
         dots = (72 * axes.transData.transform(spots) / axes.figure.dpi).tolist()

@@ -181,7 +181,8 @@ def comparison_plot(comparison: Comparison) -> str:
         axes.set_xlim(0, limit)
         axes.invert_yaxis()
 
-    title = "Accuracy of each network" if percent else "Error (NRMSE) of each network, lower is better"
+    error = f"Error ({comparison.metric.upper()}) of each network, lower is better"
+    title = "Accuracy of each network" if percent else error
     return svg("comparison", title, draw, height=0.25 + 0.46 * max(len(shown), 1))
 
 

@@ -26,7 +26,8 @@ def precision_plot(costs: Sequence[PrecisionCost], metric: str | None) -> str | 
     points = [(c, value) for c in costs if (value := _height(c, metric)) is not None]
     if len(points) < 2:
         return None
-    name = {"accuracy": "accuracy", "nrmse": "NRMSE, lower is better"}.get(metric or "", "signal to error")
+    names = {"accuracy": "accuracy", "nrmse": "NRMSE, lower is better", "esr": "ESR, lower is better"}
+    name = names.get(metric or "", "signal to error")
 
     def draw(axes: Any) -> None:
         axes.set_xscale("log")
@@ -38,7 +39,7 @@ def precision_plot(costs: Sequence[PrecisionCost], metric: str | None) -> str | 
             axes.plot([cost.file_bytes], [value], mark, color=color, ms=5)
         if exact := next((value for cost, value in points if cost.precision == "float32"), None):
             axes.axhline(exact, color=SOFT, lw=0.8, ls=(0, (4, 3)), zorder=0)
-        unit = " %" if metric == "accuracy" else "" if metric == "nrmse" else " dB"
+        unit = {"accuracy": " %", "nrmse": "", "esr": ""}.get(metric or "", " dB")
         axes.yaxis.set_major_formatter(lambda value, _: f"{value:.6g}{unit}".replace("-", "−"))
         sizes = _ticks(*axes.get_xlim())
         axes.set_xticks(sizes, [size_text(size).replace(".0 ", " ") for size in sizes], minor=False)

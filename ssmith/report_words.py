@@ -92,9 +92,24 @@ def percent_text(value: float) -> str:
     return f"{100 * value:+.{digits}f}{PERCENT}".replace("-", "−")
 
 
+def metric_text(metric: str | None) -> str:
+    """``accuracy``, ``error (NRMSE)``: a metric in a sentence; ``metric`` where it is not known."""
+    if metric == "accuracy":
+        return "accuracy"
+    return "metric" if metric is None else f"error ({metric.upper()})"
+
+
+def metric_title(metric: str | None) -> str:
+    """The same as a heading: ``Accuracy``, ``Error (NRMSE)``."""
+    text = metric_text(metric)
+    return text[0].upper() + text[1:]
+
+
 def score_text(value: float, metric: str | None) -> str:
-    """``96.4 %`` for an accuracy, ``0.431`` for an error."""
-    return f"{100 * value:.1f}{PERCENT}" if metric == "accuracy" else f"{value:.3f}"
+    """``96.4 %`` for an accuracy, ``0.431`` for an error; an ESR is a ratio of energies and may be small."""
+    if metric == "accuracy":
+        return f"{100 * value:.1f}{PERCENT}"
+    return f"{value:.3g}" if metric == "esr" else f"{value:.3f}"
 
 
 def size_text(value: int | None) -> str:
@@ -235,7 +250,7 @@ def _outputs(cut: CutRow) -> Sentence | None:
         change = f" ({percent_text(cut.cost)})" if cut.cost is not None else ""
         parts.append(f"the loss went from {cut.loss_before:.4g} to {cut.loss_after:.4g}{change}")
     if cut.metric is not None and cut.metric_before is not None and cut.metric_after is not None:
-        name = "accuracy" if cut.metric == "accuracy" else "error (NRMSE)"
+        name = metric_text(cut.metric)
         before, after = (score_text(m, cut.metric) for m in (cut.metric_before, cut.metric_after))
         parts.append(f"the {name} from {before} to {after}")
     if not parts:

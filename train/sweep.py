@@ -25,7 +25,7 @@ from ssmith.train.trial import Trials
 Document = dict[str, Any]
 RATIO = 2**0.5  # of neighbouring orders
 TOLERANCES = (1e-2, 1e-3)  # of the spectrum, marked on the curve
-CLOSE = 0.01  # of accuracy in shares, or of nrmse relative to the full model's: hardly a loss
+CLOSE = 0.01  # of accuracy in shares, or of an error relative to the full model's: hardly a loss
 
 
 def sweep(
@@ -167,7 +167,7 @@ def _scores(points: Sequence[Document], metric: str | None) -> list[float]:
     """A score of each point, higher is better; a missing figure is worst of all."""
     name = "output_error" if metric is None else "metric"
     sign = 1.0 if metric == "accuracy" else -1.0
-    scale = abs(points[0][name]) if metric == "nrmse" and points[0][name] else 1.0
+    scale = abs(points[0][name]) if metric in ("nrmse", "esr") and points[0][name] else 1.0
     return [-math.inf if p[name] is None else sign * p[name] / scale for p in points]
 
 

@@ -8,7 +8,17 @@ import pytest
 
 from ssmith.recipe import GOALS, CriterionName, Schedule
 from ssmith.report_cuts import SYSTEM_ONLY, CutRow, ReductionPlan
-from ssmith.report_words import CRITERIA, agreement, asked_text, headline, outcome_text, plan_text, sentences
+from ssmith.report_words import (
+    CRITERIA,
+    agreement,
+    asked_text,
+    headline,
+    metric_title,
+    outcome_text,
+    plan_text,
+    score_text,
+    sentences,
+)
 from tests.report_run import cut
 
 
@@ -133,3 +143,16 @@ def test_agreement_is_one_for_equal_ranks_and_zero_for_opposite():
     assert agreement([(1, 1), (2, 3), (3, 2)]) == pytest.approx(2 / 3)
     assert agreement([(1, 1), (1, 2)]) is None
     assert agreement([]) is None
+
+
+@pytest.mark.parametrize(
+    ("metric", "title", "score"),
+    [
+        ("accuracy", "Accuracy", "4.3\u00a0%"),
+        ("nrmse", "Error (NRMSE)", "0.043"),
+        ("esr", "Error (ESR)", "0.0432"),
+        (None, "Metric", "0.043"),
+    ],
+)
+def test_a_metric_has_a_name_and_digits(metric, title, score):
+    assert (metric_title(metric), score_text(0.04318, metric)) == (title, score)
