@@ -132,7 +132,7 @@ def streamed(network: Network, x: Tensor, chunk: int) -> Tensor:
     """Outputs of whole sequences fed in chunks, in evaluation mode: x (batch, T, U) → y (batch, T, Y)."""
     state: dict[str, Tensor] | None = None
     outputs = []
-    for piece in x.split(chunk, 1):
+    for piece in torch.split(x, chunk, 1):
         y, state = network.process(piece, state)
         outputs.append(y)
     return torch.cat(outputs, 1)

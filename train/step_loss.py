@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor
@@ -109,7 +109,8 @@ class StepLoss:
         if self._teacher is not None:
             self._teacher.network.eval()
             with torch.no_grad():
-                goal, told = self._teacher.network.process(x, resumed(before[1], ages), lengths)
+                teacher = cast(Network, self._teacher.network)
+                goal, told = teacher.process(x, resumed(before[1], ages), lengths)
             carried |= _detached(told, TEACHER)
             weight = self._teacher.weight
             learned = loss_of_outputs(recipe, network, outputs, goal, lengths, ignored)

@@ -61,6 +61,11 @@ class Lanes:
 
     def __init__(self, lengths: Int64, *, seed: int, batch: int, chunk: int, carry: bool = True) -> None:
         self.lengths, self.seed, self.batch, self.chunk, self.carry = lengths, seed, batch, chunk, carry
+        self._step, self._turns = 0, [0] * batch
+        self._places: list[Place] = []
+        self._loose = (
+            [] if carry else [Place(i, a, 0) for i, n in enumerate(lengths) for a in self._firsts(n)]
+        )
         self._rewind()
 
     def at(self, step: int) -> list[Place]:
@@ -75,17 +80,15 @@ class Lanes:
         return self._places
 
     def _rewind(self) -> None:
-        starts = [range(0, int(n), self.chunk) for n in self.lengths]
-        self._step, self._turns = 0, [0] * self.batch
-        self._loose: list[Place] = []
-        self._places: list[Place] = []
-        if not self.carry:
-            self._loose = [Place(i, a, 0) for i, firsts in enumerate(starts) for a in firsts]
-            return
+        self._step, self._turns, self._places = 0, [0] * self.batch, []
         for lane in range(self.batch):
             recording = self._recording(lane)
-            firsts = starts[recording]
+            firsts = self._firsts(self.lengths[recording])
             self._places.append(Place(recording, firsts[lane * len(firsts) // self.batch], 0))
+
+    def _firsts(self, steps: int) -> range:
+        """Where the chunks of a recording start."""
+        return range(0, int(steps), self.chunk)
 
     def _recording(self, lane: int) -> int:
         return int(batch_indices(self.seed, self._turns[lane], len(self.lengths), self.batch)[lane])
