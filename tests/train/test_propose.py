@@ -1,5 +1,6 @@
 """`ssmith new`: for each kind of data a recipe that loads, and the right things said about it."""
 
+import json
 import tomllib
 
 import numpy as np
@@ -7,9 +8,10 @@ import pytest
 from scipy.io import wavfile
 
 from ssmith.errors import InputError
-from ssmith.recipe import Recipe
+from ssmith.recipe import Recipe, ReduceSettings
 from ssmith.train.data import load
 from ssmith.train.flexjoint import episodes
+from ssmith.train.loop import train
 from ssmith.train.propose import propose
 
 
@@ -169,20 +171,43 @@ def test_a_target_that_hardly_moves_still_gives_radii_below_one(tmp_path):
     assert recipe.model.maximum_phase == 0.05
 
 
-@pytest.mark.parametrize("takes", [1, 8])
-def test_pairs_of_wav_files(tmp_path, takes):
-    noise = np.random.default_rng(0).uniform(-0.9, 0.9, (5000, 2)).astype(np.float32)
-    folder = tmp_path / "fuzz"
+def takes_of_a_device(folder, count):
+    """Pairs of WAV files of a saturating low-pass with a knob, its drive."""
     folder.mkdir()
-    for i in range(takes):
-        wavfile.write(folder / f"{i}_input.wav", 44_100, noise[:, 0])
-        wavfile.write(folder / f"{i}_target.wav", 44_100, noise[:, 1])
-    rows = "\n".join(f"{i}_input.wav,{i}" for i in range(takes))
+    rng = np.random.default_rng(0)
+    for i in range(count):
+        u = rng.uniform(-0.9, 0.9, 5000).astype(np.float32)
+        y = np.tanh((1 + i) * np.convolve(u, np.ones(8) / 8)[:5000]).astype(np.float32)
+        wavfile.write(folder / f"{i}_input.wav", 44_100, u)
+        wavfile.write(folder / f"{i}_target.wav", 44_100, y)
+    rows = "\n".join(f"{i}_input.wav,{1 + i}" for i in range(count))
     (folder / "knobs.csv").write_text(f"file,drive\n{rows}\n")
-    recipe, splits, said = proposed(folder)
+
+
+@pytest.mark.parametrize("count", [1, 8])
+def test_pairs_of_wav_files(tmp_path, count):
+    takes_of_a_device(tmp_path / "fuzz", count)
+    recipe, splits, said = proposed(tmp_path / "fuzz")
     assert recipe.task == "regression" and recipe.model.layer == "s4d" and recipe.train.loss == "esr"
     assert [signal.name for signal in splits.inputs] == ["input", "drive"]
-    assert min(splits.train.lengths) >= recipe.train.chunk == (4096 if takes == 8 else 2048)
+    assert min(splits.train.lengths) >= recipe.train.chunk == (4096 if count == 8 else 2048)
     assert splits.period_s == pytest.approx(1 / 44_100)
     assert "knob" in said and "frames come at 44100 Hz" in said and "input and target" in said
-    assert (recipe.data.split_by == "time") == (takes == 1)
+    assert (recipe.data.split_by == "time") == (count == 1)
+
+
+def test_what_is_proposed_for_pairs_trains(tmp_path):
+    takes_of_a_device(tmp_path / "fuzz", 3)
+    recipe, splits, _ = proposed(tmp_path / "fuzz")
+    small = {"width": 4, "order": 4, "blocks": 2}
+    short = {"steps": 12, "chunk": 512, "evaluate_every": 1}
+    recipe = recipe.model_copy(
+        update={
+            "model": recipe.model.model_copy(update=small),
+            "train": recipe.train.model_copy(update=short),
+            "reduce": ReduceSettings(),
+        }
+    )
+    result = train(recipe, splits, tmp_path / "run")
+    rows = [json.loads(line) for line in (tmp_path / "run" / "metrics.jsonl").read_text().splitlines()]
+    assert result.metric == "esr" and result.validation_metric < 0.9 * rows[0]["validation_metric"]
