@@ -202,7 +202,7 @@ def bench(run: Run, quiet: bool) -> tuple[list[Path], Facts]:
     from ssmith.devices.everywhere import bench_everywhere
     from ssmith.devices.fleet import Board
     from ssmith.devices.registry import find_target
-    from ssmith.devices.target import Plan
+    from ssmith.devices.target import KINDS, Plan
 
     settings = run.recipe.bench
     plan = Plan(steps=settings.steps, time_limit_s=settings.seconds, paced_limit_s=settings.paced_seconds)
@@ -219,8 +219,10 @@ def bench(run: Run, quiet: bool) -> tuple[list[Path], Facts]:
     def on_skip(name: str, why: str) -> None:
         tell(f"  {name}: {why}", quiet)
 
+    # All of them is nobody's wish in particular: what a target cannot run is then no row of its own.
+    wanted = None if set(settings.backends) == set(KINDS) else settings.backends
     found = bench_everywhere(
-        run.artifacts, boards, backends=settings.backends, plan=plan, on_row=on_row, on_skip=on_skip
+        run.artifacts, boards, backends=wanted, plan=plan, on_row=on_row, on_skip=on_skip
     )
     commands = [command_of(run.folder, row, plan) for row in found]
     found = [row.model_copy(update={"command": c}) for row, c in zip(found, commands, strict=True)]
