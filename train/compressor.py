@@ -21,6 +21,7 @@ Per sample the two followers are exact for a target that is held, the detector f
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -129,7 +130,7 @@ def recordings(
     dry = np.stack([dry_signal([seed, i], seconds, rate_hz) for i in range(count)])
     rng = np.random.default_rng([seed, 0xC0DA])
     threshold = rng.uniform(*THRESHOLD_DB, count)
-    release = np.exp(rng.uniform(*np.log(RELEASE_S), count))
+    release = np.exp(rng.uniform(math.log(RELEASE_S[0]), math.log(RELEASE_S[1]), count))
     device = Compressor() if compressor is None else compressor
     wet = dry * 10 ** (-device.reduction_db(dry, threshold, release, rate_hz) / 20)
     knobs = np.stack([threshold, release], axis=1).astype(np.float32)

@@ -74,7 +74,7 @@ def read_pairs(folder: Path, files: Sequence[Path]) -> Recordings:
             ' task = "classification" for classes told by sub-folder'
         )
     knobs, names = _knobs(folder, [source for source, _ in pairs])
-    items, notes = [], list[str]()
+    items, notes = list[Recording](), list[str]()
     first_rate, first = 0, pairs[0][0]
     for (source, target), values in zip(pairs, knobs, strict=True):
         u, y, rate = _pair(source, target, notes)

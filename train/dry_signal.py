@@ -110,7 +110,8 @@ def _harmonics(rng: np.random.Generator, t: Float64, decay_s: float) -> Float64:
     tones = np.zeros_like(z)
     for size in sizes[::-1]:
         tones = (tones + size) * z
-    return tones.imag / 2
+    tone: NDArray[np.float64] = tones.imag / 2
+    return tone
 
 
 def _burst(rng: np.random.Generator) -> Float64:

@@ -85,7 +85,7 @@ def test_paths_are_relative_to_the_recipe(tmp_path):
 
 
 def test_files_that_are_no_recipe(tmp_path):
-    with pytest.raises(InputError, match="one of: .*digits"):
+    with pytest.raises(InputError, match=r"one of: .*digits"):
         Recipe.load(tmp_path / "absent.toml")
     broken = tmp_path / "broken.toml"
     broken.write_text("name = ")
