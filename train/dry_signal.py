@@ -50,11 +50,11 @@ def dry_signal(seed: Sequence[int], seconds: int, rate_hz: float) -> Float64:
     return np.fft.irfft(kept, round(samples))
 
 
-def _band_limited(spectrum: Float64) -> Float64:
+def _band_limited(spectrum: NDArray[np.complex128]) -> NDArray[np.complex128]:
     """The spectrum with a raised-cosine edge over ``BAND_HZ``, without a mean."""
     hertz = np.linspace(0, WRITTEN_HZ / 2, len(spectrum))
     edge = np.clip((hertz - BAND_HZ[0]) / (BAND_HZ[1] - BAND_HZ[0]), 0, 1)
-    result: Float64 = spectrum * (0.5 + 0.5 * np.cos(np.pi * edge)) * (edge < 1) * (hertz > 0)
+    result: NDArray[np.complex128] = spectrum * (0.5 + 0.5 * np.cos(np.pi * edge)) * (edge < 1) * (hertz > 0)
     return result
 
 
