@@ -6,7 +6,7 @@ import contextlib
 import os
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from importlib import resources
 from pathlib import Path
@@ -16,15 +16,18 @@ import numpy as np
 from ssmith.compiler import INSTALL, compile_command, compiler_version, find_compiler
 from ssmith.devices import loop
 from ssmith.devices.fingerprint import host_fingerprint
+from ssmith.devices.golden import case
 from ssmith.devices.target import KINDS, Job, Plan, Probe, RawRun, held
 from ssmith.devices.timing import Nanoseconds
 from ssmith.devices.worker import clock_ns
 from ssmith.errors import InputError, SsmithError
+from ssmith.ops import Float32
 from ssmith.runtime.artifacts import Artifact, Manifest, find_bundle, read_manifest, verified
 from ssmith.runtime.choice import PACKAGES, missing_package
 from ssmith.runtime.native import FLAGS
 from ssmith.runtime.session import BackendName, Session
 
+GOLDEN = "golden.f32"  # frames that go in, and in the output's folder what comes out
 COLD_STEPS = 64  # of a fresh process that is started only for its load time and peak memory
 COLD_LIMIT_NS = 2_000_000_000  # no further cold start after this: importing torch takes seconds
 SESSION_STEPS = 4_000  # native steps called from Python, beside those timed in C
@@ -70,10 +73,12 @@ class Host:
         """Write the input frames beside the program."""
         frames, origin = input_frames(job.artifacts, job.backend, plan.seed)
         frames.tofile(job.folder / "frames.f32")
+        if (wanted := case(job.artifacts, job.backend, job.precision)) is not None:
+            wanted.inputs.tofile(job.folder / GOLDEN)
         return replace(job, notes=(*job.notes, origin))
 
     def run(self, job: Job, plan: Plan) -> Path:
-        """Cold starts, then the long run, all on one core; returns the folder of their output.
+        """Cold starts, then the long run and golden frames, all on one core; returns their output's folder.
 
         Raises:
             InputError: the system gives neither the core nor the priority that the plan asks for.
@@ -87,7 +92,8 @@ class Host:
                 _start(job.command, job, cold, output / f"cold{k}", core)
                 if clock_ns() - begin > COLD_LIMIT_NS:
                     break
-            _start(job.command, job, plan, output / "main", core)
+            golden = [f"golden={path}"] if (path := job.folder / GOLDEN).exists() else []
+            _start(job.command, job, plan, output / "main", core, golden)
             if in_c and plan.session:
                 worker = _worker(job.artifacts, job.backend, job.precision)
                 beside = loop.short(plan, min(SESSION_STEPS, plan.steps))
@@ -111,6 +117,7 @@ class Host:
             load_ns=of_cold("load_ns"),
             first_ns=np.array(first, np.int64),
             peak_rss_bytes=int(max(peaks)) or None,
+            golden_outputs=_golden(job, output / "main" / GOLDEN),
             session_samples=_called_from_python(output / "session"),
             clock="python" if job.command[0] == sys.executable else "c",
             pinned=(output / "pinned").read_text() != "",
@@ -248,10 +255,12 @@ def _fingerprint(command: list[str]) -> dict[str, str]:
     }
 
 
-def _start(command: tuple[str, ...], job: Job, plan: Plan, output: Path, core: int | None) -> None:
+def _start(
+    command: tuple[str, ...], job: Job, plan: Plan, output: Path, core: int | None, golden: Sequence[str] = ()
+) -> None:
     """One process, with the arguments of ``firmware/host_loop.c``."""
     output.mkdir(parents=True)
-    extra = loop.options(job, plan, core)
+    extra = [*loop.options(job, plan, core), *golden]
     files = (str(job.folder / "frames.f32"), str(output))
     limit = loop.planned_s(job, plan) + GRACE_S
     arguments = [*command, *files, *loop.numbers(job, plan, clock_ns()), *extra]
@@ -268,6 +277,12 @@ def _start(command: tuple[str, ...], job: Job, plan: Plan, output: Path, core: i
             f"measuring {job.artifact} with {job.backend} failed (exit code {done.returncode}):"
             f" {done.stderr.strip()[-2000:]}"
         )
+
+
+def _golden(job: Job, path: Path) -> Float32 | None:
+    """Outputs of the golden frames, shape (T, Y); None where nothing is known to compare them with."""
+    wanted = case(job.artifacts, job.backend, job.precision)
+    return None if wanted is None else np.fromfile(path, np.float32).reshape(len(wanted.inputs), -1)
 
 
 def _called_from_python(folder: Path) -> Nanoseconds:

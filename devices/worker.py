@@ -151,6 +151,11 @@ def main(arguments: Sequence[str]) -> None:
     blocks = run_blocks(session.process, rows, sizes, int(asked.get("block_limit_ns", 10**9)))
 
     folder = Path(output)
+    if "golden" in asked:
+        session.reset()
+        golden = np.fromfile(asked["golden"], np.float32).reshape(-1, session.inputs)
+        outputs = [session.step(frame) for frame in golden]
+        np.array(outputs, np.float32).tofile(folder / "golden.f32")
     named = {"samples": samples, "busy": busy, "late": late}
     for name, values in (named | {f"block{size}": times for size, times in blocks.items()}).items():
         values.tofile(folder / f"{name}.i64")

@@ -24,6 +24,7 @@
  *                   one; see host_clock.h
  * blocks=N,N,...    blocks of so many frames, at most 1,000 of each; written as blockN.i64
  * block_limit_ns=N  stop earlier with one size
+ * golden=FRAMES     at last, these frames from a fresh state; their outputs are golden.f32
  *
  * Exit code: 0 done, 2 wrong arguments or files, 3 the model returned an error, 4 the system refused
  * the core or the priority.
@@ -53,6 +54,7 @@ typedef struct {
     int cpu, rt, rt_fallback, rt_refused, counter; /* counter: 0 no, 1 yes, -1 as it turns out */
     const char *blocks;
     int64_t block_limit;
+    const char *golden;
 } options;
 
 static JOIN(MODEL, _t) model;
@@ -206,6 +208,21 @@ static int time_all_blocks(const float *frames, size_t count, const options *ask
     return 0;
 }
 
+/* What the model makes of frames from a fresh state. 0 or the exit code. */
+static int write_golden(const char *path, const char *folder)
+{
+    size_t count = 0;
+    float *frames = read_frames(path, &count);
+    FILE *file = frames == NULL ? NULL : create(folder, "golden.f32");
+    int code = file == NULL ? 2 : M(_reset)(&model) != 0 ? 3 : 0;
+    for (size_t k = 0; code == 0 && k < count; k++)
+        if (M(_step)(&model, frames + k * MODEL_INPUTS, output) != 0) code = 3;
+        else if (fwrite(output, sizeof output, 1, file) != 1) code = 2;
+    if (file != NULL && fclose(file) != 0 && code == 0) code = 2;
+    free(frames);
+    return code;
+}
+
 /* 1, or 0 for an option that does not exist. */
 static int read_option(const char *text, options *into)
 {
@@ -219,6 +236,7 @@ static int read_option(const char *text, options *into)
     else if (IS("rt_fallback")) into->rt_fallback = atoi(value);
     else if (IS("blocks")) into->blocks = value;
     else if (IS("block_limit_ns")) into->block_limit = atoll(value);
+    else if (IS("golden")) into->golden = value;
     else if (IS("clock") && strcmp(value, "auto") == 0) into->counter = -1;
     else if (IS("clock") && strcmp(value, "monotonic") == 0) into->counter = 0;
     else if (IS("clock") && strcmp(value, "counter") == 0 && has_counter()) into->counter = 1;
@@ -252,7 +270,7 @@ int main(int argc, char **argv)
     if (argc < 8) return 2;
     int64_t steps = atoll(argv[3]), limit = atoll(argv[4]), paced = atoll(argv[5]);
     int64_t period = atoll(argv[6]), started = atoll(argv[7]);
-    options asked = {-1, 0, 0, 0, -1, NULL, 1000000000};
+    options asked = {-1, 0, 0, 0, -1, NULL, 1000000000, NULL};
 
     int64_t before = now_ns();
     if (M(_init)(&model) != 0) return 3;
@@ -309,6 +327,7 @@ int main(int argc, char **argv)
     if (!write_file(argv[2], "late.i64", late, (size_t)paced * sizeof *late)) return 2;
     if (!write_file(argv[2], "last.f32", output, sizeof output)) return 2;
     code = time_all_blocks(frames, count, &asked, argv[2]);
+    if (code == 0 && asked.golden != NULL) code = write_golden(asked.golden, argv[2]);
     if (code != 0) return code;
 
     FILE *file = create(argv[2], "stats.txt");
