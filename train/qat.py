@@ -30,6 +30,7 @@ from ssmith.runtime.integer_ssm import quantize_poles
 from ssmith.runtime.integer_steps_taken import steps_taken
 from ssmith.runtime.integer_weights import Product, Seen, TrainedScales, make_product
 from ssmith.runtime.products import rounded_products
+from ssmith.system import channel_mask
 from ssmith.train.distill import Teacher
 from ssmith.train.evaluate import Evaluation, evaluate
 from ssmith.train.fake_quant_model import RoundedNetwork, product_keys, rounded_network
@@ -252,11 +253,12 @@ def _products(bundle: Bundle, bits: Bits) -> dict[str, Product]:
         if isinstance(op, SSM):
             weight, seen = bundle.tensors[op.C], Seen.read(bundle.tensors, f"{op.name}.state")
             found = products[f"{op.name}.C"]
+            own = None if op.channels is None else np.tile(channel_mask(op.channels), (2, 1)).T
             for _ in range(_PAIRINGS):
                 paired = np.tile(found.codes.step.reshape(2, -1).max(0), 2)
                 if np.array_equal(paired, found.codes.step):
                     break
-                found = make_product(weight, seen, bits, floor=paired)
+                found = make_product(weight, seen, bits, floor=paired, inside=own)
             products[f"{op.name}.C"] = found
     return products
 

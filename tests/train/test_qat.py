@@ -14,6 +14,7 @@ from ssmith.runtime.calibrate import calibrate
 from ssmith.runtime.integer import run_integer
 from ssmith.runtime.integer_lower import lower_integer
 from ssmith.runtime.integer_model import LinearOp, SsmOp
+from ssmith.runtime.products import rounded_products
 from ssmith.runtime.reference import run
 from ssmith.train.convert import Draft, convert
 from ssmith.train.data import load
@@ -131,6 +132,21 @@ def test_every_kind_of_network_is_rounded_as_integers_do(bits, norm, vocabulary)
     block = rng.integers(0, 7, shape) if vocabulary else rng.standard_normal(shape)
     block = block.astype(np.float32)
     bundle = calibrate(bundle, [block])
+    exact, _ = run(bundle.meta.ops, bundle.tensors, block)
+    integer = integers_of(bundle, bits, block)
+    difference = rounded_outputs(bundle, bits, block) - integer
+    assert decibels(exact, difference) > decibels(exact, integer - exact) + MARGIN[bits]
+
+
+@pytest.mark.parametrize("bits", [8, 16])
+def test_channels_are_rounded_apart_and_as_integers_do(bits):
+    channels = [(2, 0, 3, 1, 2), (2, 2, 2, 2, 2)]
+    bundle = random_bundle(np.random.default_rng(3), channels=channels, radius=(0.8, 0.95))
+    block = np.random.default_rng(4).standard_normal((300, 3)).astype(np.float32)
+    bundle = calibrate(bundle, [block])
+    for key, product in rounded_products(bundle, bits).items():
+        outside = bundle.tensors[product_weights(bundle.meta.ops)[key]] == 0
+        assert not product.weight[outside].any(), key
     exact, _ = run(bundle.meta.ops, bundle.tensors, block)
     integer = integers_of(bundle, bits, block)
     difference = rounded_outputs(bundle, bits, block) - integer
