@@ -6,7 +6,7 @@ step). The metric is the error-to-signal ratio of the recipe's loss on unseen re
 beside it the ESR without pre-emphasis of each network, and that of the best constant gain for each recording,
 which is what a network reaches that knows how loud the output is but not when.
 
-    python benchmarks/compressor.py --seeds 3 --out benchmarks/results/compressor.json
+    python benchmarks/compressor.py --seeds 3 --tasks s4d lru --out benchmarks/results/compressor.json
 
 A killed run goes on: seeds that --out already holds for the same recipe are not trained again.
 """
@@ -39,10 +39,10 @@ LRU = (
 )
 
 
-def measure(seed: int) -> dict[str, Any]:
+def measure(seed: int, layers: list[str]) -> dict[str, Any]:
     """All figures of one seed."""
     row: dict[str, Any] = {"seed": seed}
-    for layer in LAYERS:
+    for layer in layers:
         recipe = Recipe.load("compressor", (*(LRU if layer == "lru" else ()), f"seed={seed}"))
         splits = load(recipe)
         row["constant_gain_esr"] = constant_gain(splits.test)
@@ -57,6 +57,7 @@ def measure(seed: int) -> dict[str, Any]:
                 "orders": list(result.orders),
                 "cpu_s": round(time.process_time() - begin, 1),
             }
+            print(layer, name, row[f"{layer}_{name}"], file=sys.stderr, flush=True)
     return row
 
 
@@ -100,6 +101,6 @@ def document(rows: Rows) -> dict[str, Any]:
 
 
 if __name__ == "__main__":
-    options = arguments(__doc__, 3)
-    key = {"recipe_sha256": Recipe.load("compressor").digest()}
-    by_seed(range(options.seeds), measure, document, key, options.out)
+    options = arguments(__doc__, 3, LAYERS)
+    key = {"recipe_sha256": Recipe.load("compressor").digest(), "layers": options.tasks}
+    by_seed(range(options.seeds), lambda seed: measure(seed, options.tasks), document, key, options.out)
