@@ -77,8 +77,13 @@ def bench_on(
     def on_row(row: Measurement) -> None:
         tell(f"  {row.target} {row.label}: {row.told}", quiet)
 
+    def on_skip(name: str, why: str) -> None:
+        tell(f"  {name}: {why}", quiet)
+
     def measured(artifacts: Path) -> list[Measurement]:
-        found = bench_everywhere(artifacts, boards, backends=backends, plan=plan, on_row=on_row)
+        found = bench_everywhere(
+            artifacts, boards, backends=backends, plan=plan, on_row=on_row, on_skip=on_skip
+        )
         return [with_command(row, source, plan or Plan(), boards[row.target], fleet) for row in found]
 
     if lone:
