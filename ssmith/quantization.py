@@ -26,6 +26,10 @@ if TYPE_CHECKING:
 Bits = Literal[8, 16]
 CALIBRATION_FRAMES = 50_000  # seconds of NumPy; more moved no range of the shipped recipes by a per cent
 HELD_OUT_FRAMES = 30_000
+LONG_RECORDINGS = (
+    32  # long recordings that ranges come from, where there are as many: a knob may stand still in each
+)
+PIECE = 12_000  # frames that make a recording long; so many at least of each: slow states need time to fill
 INPUT = "input"
 
 
@@ -108,7 +112,8 @@ def calibrated(bundle: Bundle, sequences: Sequence[Float32]) -> Bundle:
 
     Args:
         bundle: the model; ranges that it has are replaced.
-        sequences: arrays of shape (T_i, U); evenly chosen ones are run, about `CALIBRATION_FRAMES`.
+        sequences: arrays of shape (T_i, U); evenly chosen ones are run, about `CALIBRATION_FRAMES`; of
+            long recordings the beginnings of about `LONG_RECORDINGS`.
 
     Raises:
         InputError: there are no frames, none of the inputs ever changes, or as ``calibrate``.
@@ -116,10 +121,18 @@ def calibrated(bundle: Bundle, sequences: Sequence[Float32]) -> Bundle:
     from ssmith.quantization_data import check_varied
     from ssmith.runtime.calibrate import calibrate
 
-    frames = sum(map(len, sequences))
-    every = max(1, math.ceil(frames / CALIBRATION_FRAMES))
     check_varied(sequences)
-    return calibrate(bundle, list(_up_to(sequences[::every], CALIBRATION_FRAMES)))
+    return calibrate(bundle, _spread(sequences))
+
+
+def _spread(sequences: Sequence[Float32]) -> list[Float32]:
+    """Evenly chosen sequences; of long recordings, few of which would be enough, the beginnings of more."""
+    every = max(1, math.ceil(sum(map(len, sequences)) / CALIBRATION_FRAMES))
+    if max(map(len, sequences), default=0) <= PIECE:
+        return list(_up_to(sequences[::every], CALIBRATION_FRAMES))
+    chosen = sequences[:: min(every, math.ceil(len(sequences) / LONG_RECORDINGS))]
+    piece = max(PIECE, CALIBRATION_FRAMES // len(chosen))
+    return [sequence[:piece] for sequence in chosen]
 
 
 def check_integer(bundle: Bundle, activation_bits: Bits) -> None:

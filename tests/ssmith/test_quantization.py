@@ -46,6 +46,17 @@ def test_ranges_come_from_evenly_chosen_sequences(plain, monkeypatch):
     assert one.meta.calibration.frames == 100
 
 
+def test_ranges_come_from_all_long_recordings_with_their_knobs(plain, monkeypatch):
+    sequences = [np.full((300, len(plain.meta.inputs)), value, np.float32) for value in range(8)]
+    monkeypatch.setattr(quantization, "CALIBRATION_FRAMES", 100)
+    monkeypatch.setattr(quantization, "PIECE", 50)
+    found = calibrated(plain, sequences)
+    assert (found.meta.calibration.sequences, found.meta.calibration.frames) == (8, 8 * 50)
+    assert found.tensors["calibration.input"][1].min() == 7
+    monkeypatch.setattr(quantization, "LONG_RECORDINGS", 4)
+    assert calibrated(plain, sequences).meta.calibration.sequences == 4
+
+
 def test_every_variant_gets_ranges_of_its_own(plain, sequences):
     both = calibrated(plain.with_variants([kept_modes(plain, 3)]), sequences)
     assert both.calibrated and all(variant.calibrated for variant in both.variants)
