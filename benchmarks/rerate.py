@@ -3,7 +3,7 @@
 The compressor is defined in continuous time and its dry signals are band-limited, so the same test recordings
 exist at every rate with what the device makes of them there. The model of a finished run (`ssmith run
 compressor`) is re-rated from 48 kHz and runs on them, beside what a user has without re-rating: the same
-numbers at the wrong rate. ESR is the mean over recordings of |error|² / |target|², without pre-emphasis.
+numbers at the wrong rate. ESR here is the mean over recordings of |error|² / |target|².
 
     python benchmarks/rerate.py --runs runs --out benchmarks/results/rerate.json
 """
