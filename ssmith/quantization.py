@@ -26,9 +26,9 @@ if TYPE_CHECKING:
 Bits = Literal[8, 16]
 CALIBRATION_FRAMES = 50_000  # seconds of NumPy; more moved no range of the shipped recipes by a per cent
 HELD_OUT_FRAMES = 30_000
-LONG_RECORDINGS = (
-    32  # long recordings that ranges come from, where there are as many: a knob may stand still in each
-)
+# A knob may stand still in each long recording: so many give ranges, so many show what int8 costs.
+LONG_RECORDINGS = 32
+LONG_HELD_OUT = 6
 PIECE = 12_000  # frames that make a recording long; so many at least of each: slow states need time to fill
 INPUT = "input"
 
@@ -99,8 +99,11 @@ class HeldOut:
 
     @classmethod
     def of(cls, recipe: Recipe, splits: Splits) -> HeldOut:
-        """The first validation sequences of a recipe, about `HELD_OUT_FRAMES` of them."""
+        """The first validation sequences of a recipe, about `HELD_OUT_FRAMES`; beginnings of long ones."""
         chosen = list(_up_to(splits.validation.inputs, HELD_OUT_FRAMES))
+        if len(chosen) < LONG_HELD_OUT:
+            several = splits.validation.inputs[:LONG_HELD_OUT]
+            chosen = [sequence[: HELD_OUT_FRAMES // len(several)] for sequence in several]
         if recipe.task == "classification":  # an answer belongs to a whole sequence
             chosen = list(splits.validation.inputs[: len(chosen)])
         name = f"validation sequences of {recipe.name}"
