@@ -40,6 +40,7 @@ def test_the_commands_gate(artifacts, tmp_path, monkeypatch):
     assert rows
     for row in rows:
         row["instructions_per_step"] *= 0.97  # so that today's are 3 % dearer
+        row["layers"] = []  # which add up to the whole
     Path("baseline.json").write_text(json.dumps(document))
     done = runner.invoke(app, compare)
     assert done.exit_code == 1 and "allows" in str(done.exception) + done.output
