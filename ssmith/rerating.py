@@ -53,8 +53,8 @@ def rerate_bundle(
     model.write(target)
     facts: Facts = {
         "written": str(target),
-        "rate_hz": rate_hz,
-        "from_hz": _rate(bundle, from_hz),
+        "rate_hz": _told(rate_hz),
+        "from_hz": _told(_rate(bundle, from_hz)),
         "layers": layers,
     }
     if bundle.calibrated and not model.calibrated:
@@ -135,6 +135,12 @@ def rerated(
     model = Bundle(meta, tensors | recorded)
     variants = [rerated(variant, rate_hz, from_hz=old, aliasing=aliasing)[0] for variant in bundle.variants]
     return (model.with_variants(variants) if variants else model), layers
+
+
+def _told(rate_hz: float) -> float:
+    """A rate without what 1 / (1 / rate) adds to it, and as a whole number where it is one."""
+    near = round(rate_hz, 6)
+    return int(near) if near == int(near) else near
 
 
 def _rate(bundle: Bundle, from_hz: float | None) -> float:
