@@ -18,37 +18,37 @@ INTERRUPTED = 130  # what typer exits with after Ctrl-C
 VERBS: tuple[tuple[Callable[..., None], tuple[str, ...]], ...] = (
     (cli_run.run, ("ssmith run digits", "ssmith run my.toml --set reduce.order=8 --seed 1")),
     (cli_run.train, ("ssmith train digits --set train.steps=500",)),
-    (cli_run.freeze, ("ssmith freeze runs/digits-37e15f-s0",)),
-    (cli_run.qat, ("ssmith qat runs/digits-37e15f-s0",)),
+    (cli_run.freeze, ("ssmith freeze runs/digits-612fe6-s0",)),
+    (cli_run.qat, ("ssmith qat runs/digits-612fe6-s0",)),
     (
         cli_model.quantize,
         (
             "ssmith quantize model.ssm --data digits",
             "ssmith quantize model.ssm --data digits --sensitivity --loss-budget 0.03",
-            "ssmith quantize runs/digits-37e15f-s0",
+            "ssmith quantize runs/digits-612fe6-s0",
         ),
     ),
     (
         cli_model.export,
         (
-            "ssmith export runs/digits-37e15f-s0",
+            "ssmith export runs/digits-612fe6-s0",
             "ssmith export model.ssm --out artifacts",
             "ssmith export model.ssm --precision int8 --activation-bits 8",
         ),
     ),
     (
         cli_model.verify,
-        ("ssmith verify runs/digits-37e15f-s0", "ssmith verify artifacts --bundle model.ssm"),
+        ("ssmith verify runs/digits-612fe6-s0", "ssmith verify artifacts --bundle model.ssm"),
     ),
     (
         cli_bench.bench,
         (
-            "ssmith bench runs/digits-37e15f-s0",
-            "ssmith bench runs/digits-37e15f-s0 --on emulated:cortex-m4 --on ssh:pi@raspberrypi.local",
+            "ssmith bench runs/digits-612fe6-s0",
+            "ssmith bench runs/digits-612fe6-s0 --on emulated:cortex-m4 --on ssh:pi@raspberrypi.local",
             "ssmith bench artifacts --on wasm --baseline report.json --fail-if 'instructions>+2%'",
         ),
     ),
-    (cli_run.report, ("ssmith report runs/digits-37e15f-s0",)),
+    (cli_run.report, ("ssmith report runs/digits-612fe6-s0",)),
     (
         cli_reduce.reduce,
         (
@@ -71,7 +71,7 @@ VERBS: tuple[tuple[Callable[..., None], tuple[str, ...]], ...] = (
     ),
     (cli_machine.new, ("ssmith new --data recordings/ --out mine.toml",)),
     (cli_machine.fetch, ("ssmith fetch smnist", "ssmith fetch fashion-mnist --from downloads/")),
-    (cli_model.inspect, ("ssmith inspect runs/digits-37e15f-s0/digits.ssm",)),
+    (cli_model.inspect, ("ssmith inspect runs/digits-612fe6-s0/digits.ssm",)),
     (cli_machine.devices, ()),
     (cli_machine.doctor, ()),
     (cli_machine.recipes, ("ssmith recipes digits > mine.toml",)),
