@@ -34,6 +34,9 @@ CODES = {2: "it cannot read its frames or write its outputs", 3: "the model retu
 def source_of(artifacts: Path, precision: str) -> tuple[Manifest, Artifact, Path]:
     """The generated C of an artifact folder in one precision: manifest, its row, the checked file.
 
+    The path is absolute: zig keeps objects by the paths they are made from, and takes the object of another
+    folder for this one's where both are ``runs/NAME`` to it.
+
     Raises:
         InputError: the folder holds none, or it is not the one that the manifest describes.
     """
@@ -41,7 +44,7 @@ def source_of(artifacts: Path, precision: str) -> tuple[Manifest, Artifact, Path
     file = held(manifest, "native", precision)
     if file is None or file.kind != "c-source":
         raise InputError(f"{artifacts} holds no generated C in {precision}; export it with the c99 format")
-    return manifest, file, verified(artifacts, file)
+    return manifest, file, verified(artifacts, file).resolve()
 
 
 def compile_model(

@@ -108,6 +108,7 @@ def with_zig(source: Path, folder: Path, machine: str, features: Sequence[str]) 
         )
     flags = (*FLAGS, "-target", *target, *_extensions(machine, features), "-static", "-s")
     compiler, program = [sys.executable, "-m", "ziglang", "cc"], folder / PROGRAM
+    source = source.resolve()  # zig keeps objects by path: see ``counted.source_of``
     defines = [f"-D{key}={value}" for key, value in macros(source.stem).items()]
     files = [str(sources()["board_loop.c"]), str(source)]
     _run([*compiler, *flags, *defines, f"-I{source.parent}", *files, "-o", str(program)], source.name)

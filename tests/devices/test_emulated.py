@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -185,3 +186,18 @@ def test_a_missing_package_is_named(folder, monkeypatch, target, package):
     )
     (row,) = bench_everywhere(folder, {target: Board(target=target)})
     assert row.error == f"{package} is not installed; run pip install 'ssmith[devices]'"
+
+
+def test_two_folders_of_one_relative_name_are_not_taken_for_each_other(tmp_path, monkeypatch):
+    """A compiler that keeps objects by their paths would give the second the sizes of the first."""
+    found = []
+    for order in (5, 3):
+        place = tmp_path / str(order)
+        written(calibrated(random_bundle(np.random.default_rng(0), orders=(order,))), place / "artifacts")
+        monkeypatch.chdir(place)
+        row = bench(Path("artifacts"), find_target("emulated:cortex-m4"), plan=Plan())[0]
+        text = Path("artifacts/net.h").read_text()
+        (told,) = re.findall(r"#define NET_FLASH_BYTES (\d+)", text)
+        assert row.flash_bytes == int(told)
+        found.append(row.flash_bytes)
+    assert found[0] > found[1]
