@@ -15,7 +15,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import platform
 import subprocess
 import sys
 import tempfile
@@ -23,6 +22,8 @@ from pathlib import Path
 from typing import Any
 
 from _output import publish, versions
+
+from ssmith.devices.fingerprint import host_fingerprint
 
 LAYERS = ("lru", "s4d", "s5")
 TARGETS = ("host", "emulated:cortex-m4", "emulated:aarch64", "wasm")
@@ -64,7 +65,7 @@ def rows_of(layer: str, run_folder: Path) -> Rows:
                 "targets": {
                     m["target"]: cost(m)
                     for m in measured
-                    if (m["backend"], m["precision"]) == (backend, precision)
+                    if m["backend"] == backend and precision in (m["precision"], f"{m['precision']}-a8")
                 },
             }
         )
@@ -104,7 +105,7 @@ def main() -> None:
             models[layer] = {"command": command, "summary": report["summary"]}
     document = {
         "question": "does every layer keep every promise?",
-        "machine": f"{platform.machine()}, {platform.system()}",
+        "machine": host_fingerprint(),
         "versions": versions(),
         "steps": options.steps,
         "models": models,
