@@ -52,7 +52,7 @@ def write_project(
     """
     manifest = read_manifest(artifacts)
     found = [f for f in manifest.files if f.kind == "c-source" and f.precision == precision]
-    wanted = case(artifacts, "native", precision)
+    wanted = case(artifacts, "native", precision) if found else None
     if not found or wanted is None:
         lacks = "recorded frames (a bundle beside it)" if found else f"generated C in {precision}"
         raise InputError(f"{artifacts} has no {lacks}; run `ssmith export` again")
