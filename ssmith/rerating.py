@@ -145,18 +145,20 @@ def _told(rate_hz: float) -> float:
 
 def _rate(bundle: Bundle, from_hz: float | None) -> float:
     period = bundle.meta.period_s
-    if from_hz is None and period is None:
-        raise InputError(
-            f"the bundle {bundle.name!r} does not say at which rate its frames come, so there is nothing to"
-            " go from; add --from-rate HZ"
-        )
-    if from_hz is not None and not (math.isfinite(from_hz) and from_hz > 0):
+    if from_hz is None:
+        if period is None:
+            raise InputError(
+                f"the bundle {bundle.name!r} does not say at which rate its frames come, so there is nothing to"
+                " go from; add --from-rate HZ"
+            )
+        return 1 / period
+    if not (math.isfinite(from_hz) and from_hz > 0):
         raise InputError(f"--from-rate is {from_hz} Hz; write frames per second, a number above zero")
-    if from_hz is not None and period is not None and abs(from_hz * period - 1) > 1e-6:
+    if period is not None and abs(from_hz * period - 1) > 1e-6:
         raise InputError(
             f"--from-rate is {from_hz:g} Hz, but the bundle says {1 / period:g} Hz; leave the option out"
         )
-    return 1 / period if from_hz is None and period is not None else float(from_hz or 0)
+    return from_hz
 
 
 def _without_aliases(
