@@ -87,7 +87,8 @@ def recipes(
     as_json: JsonOption = False,
 ) -> None:
     """List the recipes that ship, or print one to start your own from."""
-    from ssmith.recipe import Recipe, shipped_recipes
+    from ssmith.recipe import Recipe
+    from ssmith.recipe_text import shipped_recipes
 
     if name is not None:
         Recipe.load(name)  # refuses an unknown name in words

@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import difflib
 import hashlib
 import json
 import tomllib
-from importlib import resources
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self, get_args, get_origin
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from ssmith.errors import InputError
+from ssmith.recipe_text import apply_override, explained, read_text
 
 Fraction = Annotated[float, Field(ge=0, le=1)]
 CriterionName = Literal["task-aware", "empirical", "weighted", "gradient", "exact", "modal", "complex"]
@@ -381,13 +380,13 @@ class Recipe(_Settings):
         Raises:
             InputError: no such file, no TOML, an unknown key (the nearest is named), a wrong value.
         """
-        text, base = _read(source)
+        text, base = read_text(source)
         try:
             raw: dict[str, Any] = tomllib.loads(text)
         except tomllib.TOMLDecodeError as error:
             raise InputError(f"{source} is no valid TOML: {error}") from error
         for override in overrides:
-            _apply(raw, override)
+            apply_override(raw, override)
         recipe = cls.parse(raw, str(source))
         path = recipe.data.path
         if path is not None and base is not None and not path.is_absolute():
@@ -401,75 +400,9 @@ class Recipe(_Settings):
         try:
             return cls.model_validate(raw)
         except ValidationError as error:
-            raise InputError(f"{source}: {_explain(error)}") from None
+            raise InputError(f"{source}: {explained(error, cls)}") from None
 
     def digest(self) -> str:
         """What tells runs apart: every setting but the seed, independent of key order."""
         document = self.model_dump(mode="json", exclude={"seed", "description"})
         return hashlib.sha256(json.dumps(document, sort_keys=True).encode()).hexdigest()
-
-
-def shipped_recipes() -> dict[str, str]:
-    """Name → TOML text of the recipes inside the package."""
-    folder = resources.files("ssmith") / "recipes"
-    found = [f for f in folder.iterdir() if f.name.endswith(".toml")]
-    return {f.name.removesuffix(".toml"): f.read_text("utf-8") for f in sorted(found, key=lambda f: f.name)}
-
-
-def _read(source: Path | str) -> tuple[str, Path | None]:
-    shipped = shipped_recipes()
-    if str(source) in shipped:
-        return shipped[str(source)], None
-    path = Path(source)
-    try:
-        return path.read_text("utf-8"), path.resolve().parent
-    except (OSError, UnicodeDecodeError) as error:
-        reason = error.strerror if isinstance(error, OSError) else "it is no UTF-8 text"
-        raise InputError(
-            f"cannot read recipe {path}: {reason}. Give a TOML file or one of: {', '.join(shipped)}"
-        ) from error
-
-
-def _apply(raw: dict[str, Any], override: str) -> None:
-    key, equals, value = override.partition("=")
-    parts = [part.strip() for part in key.split(".")]
-    if not equals or not all(parts):
-        raise InputError(f"--set {override!r}: write key=value, for example --set train.steps=500")
-    try:
-        parsed = tomllib.loads(f"value = {value}")["value"]
-    except tomllib.TOMLDecodeError:
-        parsed = value.strip()
-    node = raw
-    for part in parts[:-1]:
-        node = node.setdefault(part, {})
-        if not isinstance(node, dict):
-            raise InputError(f"--set {override!r}: {part!r} is a value, not a section")
-    node[parts[-1]] = parsed
-
-
-def _explain(error: ValidationError) -> str:
-    first = error.errors()[0]
-    where = [str(part) for part in first["loc"]]
-    if first["type"] == "extra_forbidden":
-        known = _known_keys(where[:-1])
-        near = difflib.get_close_matches(where[-1], known, n=1, cutoff=0.4)
-        hint = f"did you mean {near[0]!r}?" if near else f"known here: {', '.join(known)}"
-        section = f"[{'.'.join(where[:-1])}]" if where[:-1] else "the recipe"
-        return f"unknown key {where[-1]!r} in {section}; {hint}"
-    message = first["msg"].removeprefix("Value error, ")
-    given = "" if isinstance(first["input"], dict) else f" (given: {first['input']!r})"
-    return f"{'.'.join(where) or 'recipe'}: {message}{given}"
-
-
-def _known_keys(path: list[str]) -> list[str]:
-    model: type[BaseModel] = Recipe
-    for part in path:
-        if part.isdigit():  # the key of a mapping, whose values the model describes
-            continue
-        annotation = model.model_fields[part].annotation if part in model.model_fields else None
-        if get_origin(annotation) is dict:
-            annotation = get_args(annotation)[1]
-        if not (isinstance(annotation, type) and issubclass(annotation, BaseModel)):
-            return []
-        model = annotation
-    return list(model.model_fields)

@@ -148,8 +148,8 @@ def _rate(bundle: Bundle, from_hz: float | None) -> float:
     if from_hz is None:
         if period is None:
             raise InputError(
-                f"the bundle {bundle.name!r} does not say at which rate its frames come, so there is nothing to"
-                " go from; add --from-rate HZ"
+                f"the bundle {bundle.name!r} does not say at which rate its frames come, so there is"
+                " nothing to go from; add --from-rate HZ"
             )
         return 1 / period
     if not (math.isfinite(from_hz) and from_hz > 0):

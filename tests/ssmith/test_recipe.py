@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 
 from ssmith.errors import InputError
-from ssmith.recipe import Recipe, shipped_recipes
+from ssmith.recipe import Recipe
+from ssmith.recipe_text import shipped_recipes
 
 
 @pytest.mark.parametrize("name", sorted(shipped_recipes()))
